@@ -1,0 +1,48 @@
+# The command surface of the project. `make` alone prints it.
+#
+# Anything longer than a line lives in scripts/. Variables are given on the command line:
+# make climb D=url-shortener QUICK=1
+
+D      ?= url-shortener
+URL    ?= http://127.0.0.1:8080
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LAB    := $(TARGET)/release/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help climb run load test deps check bench report tools
+
+help: ## this list
+	@echo "usage: make TARGET [D=design, default $(D)]"
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+climb: tools ## load every stage of a design until it gives: knee, bottleneck, violations (QUICK=1, ARGS=...)
+	cargo build --release --locked -p lab -p $(D)
+	$(LAB) climb $(D) $(if $(QUICK),--quick) $(ARGS)
+
+run: tools ## start a design's server (S=stage, ARGS=...); its data stays in the target folder
+	cargo build --release --locked -p $(D)
+	mkdir -p $(TARGET)/run/$(D)/$(or $(S),default)
+	$(TARGET)/release/$(D) $(if $(S),--stage $(S)) --data-dir $(TARGET)/run/$(D)/$(or $(S),default) $(ARGS)
+
+load: tools ## load a running server with a design's workload (URL=http://127.0.0.1:8080, ARGS=...)
+	cargo build --release --locked -p lab
+	$(LAB) load $(D) --url $(URL) $(ARGS)
+
+test: tools ## all that this machine can prove, real Redis and Postgres included
+	@scripts/deps || echo "going on: a test that cannot have its engine fails and says so" >&2
+	@scripts/test
+
+deps: ## what the tests need and what of it is here; as root on Debian, installs the rest
+	@scripts/deps
+
+check: tools ## format, lints, documentation, house rules, reports against their runs
+	@scripts/check
+
+bench: tools ## micro-benchmarks of the idea files, the ledger and the caches
+	cargo bench --locked -p micro
+
+report: tools ## rewrite the tables in a design's README from the newest committed runs
+	@scripts/report $(D)
+
+tools:
+	@scripts/tools

@@ -1,0 +1,311 @@
+//! One stage under load: its server, its workload with all that it remembers, and what has been found out so far.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::Request;
+use super::probe::{Around, Effort, Probe, reader, settle};
+use crate::generator::{Generator, Outcome, Plan, Watch};
+use crate::http::Client;
+use crate::knee::{Knee, Search, Seen, Step};
+use crate::ledger::{self, Rows};
+use crate::output::climb::{Bottleneck, Phase, StageReport};
+use crate::output::progress::Progress;
+use crate::server::{Server, Stage};
+use crate::stop::Stop;
+use crate::verdict;
+use crate::workload::Workload;
+
+/// Operations in flight while warming up.
+const WARM_UP: usize = 64;
+/// The knee under arrivals that come when they like, as a share of what a closed loop carries: a guess to begin with.
+const GUESS: f64 = 0.75;
+/// How often a look that was disturbed from outside is repeated.
+const REPEATS: u32 = 3;
+/// How far past the knee the bottleneck is looked for.
+const PAST: f64 = 1.15;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A prepared stage.
+pub(super) struct Running {
+    stage: Stage,
+    // Before the server: its connections are closed first, so that nothing holds up the drain.
+    generator: Generator,
+    public: Client,
+    admin: Client,
+    server: Server,
+    workload: Box<dyn Workload>,
+    effort: Effort,
+    seed: u64,
+    /// The ledger of the prepared and idle server.
+    idle: Rows,
+    knees: Vec<Knee>,
+    probes: Vec<Probe>,
+    /// Runs outside the probes (warming up), for what they violated.
+    others: Vec<Outcome>,
+}
+
+impl Running {
+    pub(super) fn new(
+        server: Server,
+        stage: &Stage,
+        mut workload: Box<dyn Workload>,
+        request: &Request,
+        stop: &Stop,
+    ) -> Result<Self> {
+        let mut public = Client::new(server.public.clone(), None);
+        let mut admin = Client::new(server.admin.clone(), None);
+        workload.prepare(&mut public, stop)?;
+        let generator = Generator::connect(server.public.clone(), request.connections)?;
+        let idle = quiet(&mut admin)?;
+        Ok(Self {
+            stage: stage.clone(),
+            generator,
+            public,
+            admin,
+            server,
+            workload,
+            effort: request.effort,
+            seed: request.seed,
+            idle,
+            knees: Vec::new(),
+            probes: Vec::new(),
+            others: Vec::new(),
+        })
+    }
+
+    /// One round: searches the knee, from scratch in the first, around what is known in the later ones.
+    pub(super) fn search(&mut self, round: u32, progress: &Progress, stop: &Stop) -> Result<()> {
+        let mut search = match self.knee() {
+            Some(known) if known > 0.0 => Search::around(known),
+            _ => self.effort.search(self.warm_up(progress, stop)? * GUESS),
+        };
+        loop {
+            match search.next() {
+                Step::Probe(rate) => {
+                    let phase = if search.confirming() {
+                        Phase::Confirm
+                    } else {
+                        Phase::Search
+                    };
+                    search.record(self.probe(rate, phase, round, progress, stop)?);
+                }
+                Step::Done(knee) => {
+                    self.knees.push(knee);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Looks at the stage just past its knee, where whatever gives first gives.
+    pub(super) fn find_bottleneck(&mut self, progress: &Progress, stop: &Stop) -> Result<()> {
+        let knee = self.knee().unwrap_or(0.0);
+        if knee > 0.0 {
+            let past = if self.rig_limited() { 1.0 } else { PAST };
+            self.probe(knee * past, Phase::Past, 0, progress, stop)?;
+        }
+        Ok(())
+    }
+
+    /// Verifies the history, ends the server, and puts everything into a report.
+    pub(super) fn finish(mut self, progress: &Progress, stop: &Stop) -> Result<StageReport> {
+        let name = self.stage.name.clone();
+        progress.phase(&name, Phase::Verify, "checking every promise over the whole history");
+        let verified = self
+            .workload
+            .verify(&mut self.public, &mut self.generator, stop)
+            .with_context(|| format!("stage {name}: verifying"))?;
+        let report = self.report(&verified);
+        let Self {
+            server,
+            generator,
+            public,
+            admin,
+            ..
+        } = self;
+        drop((generator, public, admin));
+        server.stop()?;
+        Ok(report)
+    }
+
+    fn report(&self, verified: &crate::workload::Verified) -> StageReport {
+        let mut rates: Vec<f64> = self.knees.iter().map(|knee| knee.rate).collect();
+        let confirmed: Vec<&Probe> = self
+            .probes
+            .iter()
+            .filter(|probe| probe.phase == Phase::Confirm && probe.seen == Seen::Passed)
+            .collect();
+        let typical = |q: f64| {
+            let mut values: Vec<f64> = confirmed
+                .iter()
+                .map(|p| p.outcome.times.response.quantile_ms(q))
+                .collect();
+            median(&mut values)
+        };
+        let outcomes = || self.others.iter().chain(self.probes.iter().map(|probe| &probe.outcome));
+        let violations = outcomes().map(|outcome| outcome.violations).sum::<u64>() + verified.violations;
+        let examples = outcomes()
+            .flat_map(|outcome| &outcome.examples)
+            .chain(&verified.examples);
+        let past = self.past();
+        StageReport {
+            stage: self.stage.name.clone(),
+            idea: self.stage.idea.clone(),
+            skipped: None,
+            knees_rps: rates.clone(),
+            knee_rps: median(&mut rates),
+            knee_min_rps: rates.first().copied(),
+            knee_max_rps: rates.last().copied(),
+            rig_limited: self.rig_limited(),
+            p50_ms: typical(0.5),
+            p99_ms: typical(0.99),
+            bottleneck: past
+                .as_ref()
+                .and_then(verdict::judge)
+                .map(|verdict| Bottleneck::from(&verdict)),
+            ledger: past.as_ref().map(verdict::usages).unwrap_or_default(),
+            recorded: past,
+            violations,
+            violation_examples: examples.take(5).cloned().collect(),
+            verified: verified.summary.clone(),
+            probes: self.probes.iter().map(Probe::report).collect(),
+        }
+    }
+
+    /// What was recorded just past the knee.
+    fn past(&self) -> Option<verdict::Evidence> {
+        let probe = self.probes.iter().rev().find(|probe| probe.phase == Phase::Past)?;
+        let mut evidence = probe.evidence.clone();
+        if self.rig_limited() {
+            let limited = self.probes.iter().find(|probe| probe.seen == Seen::RigLimited);
+            evidence.rig = Some(
+                limited
+                    .and_then(|probe| probe.outcome.generator_limited())
+                    .unwrap_or_else(|| "no rate that the generator could make broke a promise".to_owned()),
+            );
+        }
+        Some(evidence)
+    }
+
+    /// The median over the rounds so far.
+    fn knee(&self) -> Option<f64> {
+        median(&mut self.knees.iter().map(|knee| knee.rate).collect::<Vec<_>>())
+    }
+
+    fn rig_limited(&self) -> bool {
+        let limited = self.knees.iter().filter(|knee| knee.rig_limited).count();
+        limited * 2 > self.knees.len()
+    }
+
+    /// A short closed loop: fills the caches and gives a first guess of the capacity.
+    fn warm_up(&mut self, progress: &Progress, stop: &Stop) -> Result<f64> {
+        progress.phase(&self.stage.name, Phase::WarmUp, "closed loop");
+        let plan = Plan::closed(WARM_UP, self.effort.warm_up());
+        let mut watch = Watch {
+            stop,
+            tick: &mut |_| (),
+        };
+        let outcome = self.generator.run(self.workload.as_mut(), &plan, &mut watch);
+        self.server.check_alive()?;
+        let outcome = outcome?;
+        self.settle(stop)?;
+        let rate = outcome.achieved_rps();
+        self.others.push(outcome);
+        Ok(rate)
+    }
+
+    fn probe(&mut self, rate: f64, phase: Phase, round: u32, progress: &Progress, stop: &Stop) -> Result<Seen> {
+        progress.phase(&self.stage.name, phase, &format!("{rate:.0}/s"));
+        for _ in 0..REPEATS {
+            let probe = self.look(rate, phase, round, stop)?;
+            progress.line(&probe.line(&self.stage.name));
+            let (seen, disturbed) = (probe.seen, probe.disturbed());
+            self.probes.push(probe);
+            if !disturbed || seen == Seen::Failed {
+                return Ok(seen);
+            }
+        }
+        Ok(Seen::RigLimited)
+    }
+
+    fn look(&mut self, rate: f64, phase: Phase, round: u32, stop: &Stop) -> Result<Probe> {
+        let seed = self.seed.wrapping_add(1 + self.probes.len() as u64);
+        let plan = Plan::open(rate, self.effort.duration(rate), seed);
+        let (outcome, around) = self.load(&plan, stop)?;
+        let backlog = self.settle(stop)?;
+        let quota = self.server.quota_cores();
+        Ok(Probe::judge(phase, round, rate, outcome, around, quota, backlog))
+    }
+
+    fn load(&mut self, plan: &Plan, stop: &Stop) -> Result<(Outcome, Around)> {
+        self.generator.ready()?;
+        let before = ledger::read(&mut self.admin)?;
+        let start = Instant::now();
+        let mut watch = Watch {
+            stop,
+            tick: &mut |_| (),
+        };
+        let outcome = self.generator.run(self.workload.as_mut(), plan, &mut watch);
+        let time = start.elapsed();
+        // A server that died says more than the error that its death has caused.
+        self.server.check_alive()?;
+        let around = Around {
+            before,
+            after: ledger::read(&mut self.admin)?,
+            time,
+        };
+        Ok((outcome?, around))
+    }
+
+    fn settle(&mut self, stop: &Stop) -> Result<Option<String>> {
+        let server = &mut self.server;
+        settle(reader(&mut self.admin), &self.idle, || {
+            thread::sleep(PAUSE);
+            server.check_alive()?;
+            stop.check()
+        })
+    }
+}
+
+/// The ledger once nothing changes any more: preparation may have left work to finish.
+fn quiet(admin: &mut Client) -> Result<Rows> {
+    let mut last = ledger::read(admin)?;
+    for _ in 0..100 {
+        thread::sleep(PAUSE);
+        let next = ledger::read(admin)?;
+        if next
+            .iter()
+            .all(|(name, row)| last.get(name).is_some_and(|before| before.backlog == row.backlog))
+        {
+            return Ok(next);
+        }
+        last = next;
+    }
+    Ok(last)
+}
+
+/// The middle of the values, which are sorted by this; `None` when there are none.
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&mut []), None);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut [4.0, 1.0]), Some(2.5));
+    }
+}

@@ -1,0 +1,127 @@
+//! `lab climb`: all stages of a design to their knees, and the table.
+
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cli::ClimbArgs;
+use crate::climb::{self, Effort, Request};
+use crate::http::Target;
+use crate::layout::Layout;
+use crate::machine::Machine;
+use crate::output::climb::{ClimbReport, Slo};
+use crate::output::json::{OutputFile, SCHEMA};
+use crate::output::progress::Progress;
+use crate::output::text;
+use crate::platform;
+use crate::stop::Stop;
+use crate::workloads;
+
+pub(super) fn run(args: ClimbArgs) -> Result<u8> {
+    let start = Instant::now();
+    let slo = promises(&args)?;
+    let mut file = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let stop = Stop::on_signals()?;
+    // Before anything is pinned: a pinned thread sees one core.
+    let machine = Machine::detect();
+    let layout = Layout::detect();
+    let request = request(&args)?;
+    let progress = Progress::spinner();
+    progress.line(&format!("{}: {}", request.design, layout.text));
+    let stages = climb::run(&request, &layout, &progress, &stop);
+    progress.clear();
+    let stages = stages?;
+    let rounds = stages.iter().map(|stage| stage.knees_rps.len()).max().unwrap_or(0);
+    let report = ClimbReport {
+        schema: SCHEMA,
+        design: request.design,
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        command: command_line(),
+        seed: request.seed,
+        items: request.items,
+        mix: request.mix,
+        set: request.set,
+        server_cpu_cores: request.server_cpu,
+        rounds,
+        quick: args.quick,
+        machine,
+        layout,
+        data_filesystem: platform::filesystem(&request.data_root),
+        slo,
+        elapsed_s: start.elapsed().as_secs_f64(),
+        stages,
+    };
+    text::climb(&report);
+    if let Some(file) = &mut file {
+        file.write(&report)?;
+    }
+    Ok(0)
+}
+
+/// The design's promises; also the moment at which an unknown design or mix is noticed.
+fn promises(args: &ClimbArgs) -> Result<Slo> {
+    let nowhere = workloads::Options {
+        target: Target::of(([127, 0, 0, 1], 0).into()),
+        key: None,
+        seed: 0,
+        items: 1,
+        mix: args.mix.clone(),
+    };
+    Ok(Slo::of(workloads::of(&args.design, &nowhere)?.kinds()))
+}
+
+fn request(args: &ClimbArgs) -> Result<Request> {
+    if let Some(cores) = args.server_cpu {
+        ensure!(
+            (0.1..=1024.0).contains(&cores),
+            "--server-cpu: {cores} cores are not between 0.1 and 1024"
+        );
+    }
+    Ok(Request {
+        design: args.design.clone(),
+        stages: args.stages.clone(),
+        effort: if args.quick { Effort::Quick } else { Effort::Thorough },
+        rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 3 }),
+        items: args.items.unwrap_or_else(|| climb::default_items(args.quick)),
+        seed: args.seed,
+        mix: args.mix.clone(),
+        set: args.set.clone(),
+        server_cpu: args.server_cpu,
+        engines: args.engines,
+        connections: args.connections,
+        data_root: data_root(args)?,
+    })
+}
+
+/// Beside the executable, because that is a disk wherever the build is; the system's temporary directory is often memory,
+/// where an fsync costs nothing.
+fn data_root(args: &ClimbArgs) -> Result<PathBuf> {
+    if let Some(root) = &args.data_root {
+        if !root.is_dir() {
+            bail!("--data-root: {} is not a directory", root.display());
+        }
+        return Ok(root.clone());
+    }
+    let own = std::env::current_exe().context("cannot find the lab's own executable")?;
+    let root = own.with_file_name("lab-data");
+    Ok(match std::fs::create_dir_all(&root) {
+        Ok(()) => root,
+        Err(_) => std::env::temp_dir(),
+    })
+}
+
+/// The command line with the executable's bare name: where it lay says nothing.
+fn command_line() -> String {
+    let arguments = std::env::args().skip(1).map(|argument| {
+        if argument.contains([' ', '"', '\'']) {
+            format!("{argument:?}")
+        } else {
+            argument
+        }
+    });
+    std::iter::once("lab".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,158 @@
+//! Reads the ledger of a server from its `/metrics` page: every resource with its capacity and three counters.
+//!
+//! Five families are understood, by their names on the wire: `resource_capacity`, `resource_operations_total`,
+//! `resource_busy_seconds_total`, `resource_wait_seconds_total`, `resource_backlog`. Everything else on the page is left
+//! alone, so a server without a ledger is simply one without resources.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::http::Client;
+
+/// One resource at one moment. The counters only grow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// How many there are, in `unit`.
+    pub capacity: f64,
+    /// What is counted: connections, cores, requests.
+    #[serde(default)]
+    pub unit: String,
+    /// Operations so far.
+    pub operations: f64,
+    /// Seconds in use so far, all of them together.
+    pub busy_s: f64,
+    /// Seconds waited for it so far, all waiters together.
+    pub wait_s: f64,
+    /// How many wait right now.
+    #[serde(default)]
+    pub backlog: f64,
+}
+
+/// All resources at one moment, by name.
+pub type Rows = BTreeMap<String, Row>;
+
+/// Asks a server for its ledger.
+///
+/// # Errors
+/// The server does not answer, or its page is not in the exposition format.
+pub fn read(client: &mut Client) -> Result<Rows> {
+    let answer = client.get("/metrics")?;
+    ensure!(answer.status == 200, "GET /metrics was answered with {}", answer.status);
+    parse(&String::from_utf8_lossy(&answer.body))
+}
+
+/// Takes the ledger out of a page in the Prometheus or OpenMetrics text format.
+///
+/// # Errors
+/// A ledger line without a resource label or without a number.
+pub fn parse(page: &str) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for line in page.lines().filter(|line| line.starts_with("resource_")) {
+        let (name, labels, value) = split(line).with_context(|| format!("/metrics: cannot read `{line}`"))?;
+        let label = |key: &str| labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+        let resource = label("resource").with_context(|| format!("/metrics: no resource in `{line}`"))?;
+        let row = rows.entry(resource).or_default();
+        match name {
+            "resource_capacity" => {
+                row.capacity = value;
+                row.unit = label("unit").unwrap_or_default();
+            }
+            "resource_operations_total" => row.operations = value,
+            "resource_busy_seconds_total" => row.busy_s = value,
+            "resource_wait_seconds_total" => row.wait_s = value,
+            "resource_backlog" => row.backlog = value,
+            _ => {}
+        }
+    }
+    Ok(rows)
+}
+
+type Labels = Vec<(String, String)>;
+
+/// `name{key="value",...} number [timestamp]`.
+fn split(line: &str) -> Option<(&str, Labels, f64)> {
+    let (name, rest) = line.split_once('{')?;
+    let mut labels = Vec::new();
+    let mut rest = rest;
+    loop {
+        rest = rest.trim_start_matches([',', ' ']);
+        if let Some(after) = rest.strip_prefix('}') {
+            let value = after.split_whitespace().next()?.parse().ok()?;
+            return Some((name, labels, value));
+        }
+        let (key, after) = rest.split_once("=\"")?;
+        let (value, after) = quoted(after)?;
+        labels.push((key.to_owned(), value));
+        rest = after;
+    }
+}
+
+/// The text up to the closing quote, with escapes resolved, and what follows the quote.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = r#"# TYPE resource_capacity gauge
+# HELP resource_capacity How many there are.
+resource_capacity{resource="sqlite_writer",unit="connections"} 1.0
+resource_capacity{unit="cores",resource="cpu"} 2
+# TYPE resource_operations counter
+resource_operations_total{resource="sqlite_writer"} 1234
+resource_busy_seconds_total{resource="sqlite_writer"} 12.345
+resource_busy_seconds_total{resource="cpu"} 1e-3
+resource_wait_seconds_total{resource="sqlite_writer"} 0.123 1700000000
+resource_backlog{resource="sqlite_writer"} 7
+http_requests_total{route="/{code}",method="GET",status="302"} 5
+# EOF
+"#;
+
+    #[test]
+    fn a_page_becomes_rows() {
+        let rows = parse(PAGE).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(
+            rows["sqlite_writer"],
+            Row {
+                capacity: 1.0,
+                unit: "connections".to_owned(),
+                operations: 1234.0,
+                busy_s: 12.345,
+                wait_s: 0.123,
+                backlog: 7.0
+            }
+        );
+        assert_eq!((rows["cpu"].capacity, rows["cpu"].busy_s), (2.0, 0.001));
+    }
+
+    #[test]
+    fn labels_may_hold_anything() {
+        let rows = parse("resource_backlog{resource=\"a\\\"b,}\\\\c\"} 1\n").unwrap();
+        assert_eq!(rows.keys().collect::<Vec<_>>(), [r#"a"b,}\c"#]);
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error_and_another_page_is_not() {
+        assert!(parse("resource_backlog{resource=\"a\"} many\n").is_err());
+        assert!(parse("resource_backlog{unit=\"a\"} 1\n").is_err());
+        assert!(parse("resource_backlog{resource=\"a\n").is_err());
+        assert!(parse("up 1\n").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,30 @@
+//! The load lab of Loadbearing: black box over HTTP.
+//!
+//! It knows no design's types, only the wire, so that what it finds out is what a user gets. Read in this order:
+//!
+//! 1. [`workload`]: what a design is loaded with, and who judges the answers. [`workloads`] has one a design.
+//! 2. [`generator`]: how load is made without coordinated omission.
+//! 3. [`knee`]: where to look for the highest rate that is served.
+//! 4. [`ledger`] and [`verdict`]: what was full there, and how that is known.
+//! 5. [`climb`]: all of it together, for every stage of a design, on servers started by [`server`].
+//!
+//! Around them: [`commands`] and [`cli`] (what a user may ask), [`output`] (what a user gets), [`http`] (bytes on the
+//! wire), [`platform`] (what only Linux has).
+
+pub mod cli;
+pub mod climb;
+pub mod commands;
+pub mod generator;
+pub mod http;
+pub mod knee;
+pub mod layout;
+pub mod ledger;
+pub mod machine;
+pub mod output;
+pub mod platform;
+pub mod server;
+pub mod slo;
+pub mod stop;
+pub mod verdict;
+pub mod workload;
+pub mod workloads;

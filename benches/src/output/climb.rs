@@ -1,0 +1,265 @@
+//! The result of a climb: what `--json` writes and `lab report` reads back.
+//!
+//! A run says all that is needed to repeat it (command, seed, machine, layout) and all that its verdicts were made from
+//! (`recorded`: the ledger around the probe past the knee), so that a printed number can be held against its run.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::machine::Machine;
+use crate::server::Stage;
+use crate::verdict::{Evidence, Reason, Usage, Verdict};
+use crate::workload::Kind;
+
+/// One climb.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClimbReport {
+    /// Version of this shape.
+    pub schema: u32,
+    /// The design.
+    pub design: String,
+    /// When it ended, in UTC.
+    pub date: String,
+    /// The command line.
+    pub command: String,
+    /// The seed of arrivals, data and order.
+    pub seed: u64,
+    /// Items made before the load.
+    pub items: usize,
+    /// Shares of the operations, where they are not the design's own.
+    pub mix: Option<String>,
+    /// Flags passed to the servers.
+    pub set: Vec<(String, String)>,
+    /// Cores that each server was allowed to use by quota; null without one.
+    pub server_cpu_cores: Option<f64>,
+    /// How often each knee was searched for.
+    pub rounds: usize,
+    /// Whether probes were shortened.
+    pub quick: bool,
+    /// What it ran on.
+    pub machine: Machine,
+    /// Which core did what.
+    pub layout: Layout,
+    /// The file system of the data directories.
+    pub data_filesystem: String,
+    /// The promises.
+    pub slo: Slo,
+    /// How long the climb took.
+    pub elapsed_s: f64,
+    /// The stages in the order of the ladder.
+    pub stages: Vec<StageReport>,
+}
+
+/// What had to hold for a rate to count as served.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slo {
+    /// Limits of the p99 response time.
+    pub kinds: Vec<KindSlo>,
+    /// Errors at most, in percent of the arrivals.
+    pub max_errors_percent: f64,
+    /// Completed at least, in percent of the arrivals.
+    pub min_completed_percent: f64,
+}
+
+/// The limit of one kind of operation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindSlo {
+    /// Its name.
+    pub kind: String,
+    /// Its p99 response time must not exceed this; null where nothing is promised.
+    pub p99_ms: Option<f64>,
+}
+
+impl Slo {
+    /// The promises of these kinds.
+    pub fn of(kinds: &[Kind]) -> Self {
+        Self {
+            kinds: kinds
+                .iter()
+                .map(|kind| KindSlo {
+                    kind: kind.name.to_owned(),
+                    p99_ms: kind.slo_p99.map(|limit| limit.as_secs_f64() * 1e3),
+                })
+                .collect(),
+            max_errors_percent: crate::slo::MAX_ERRORS * 100.0,
+            min_completed_percent: crate::slo::MIN_COMPLETED * 100.0,
+        }
+    }
+}
+
+/// One stage of a climb.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageReport {
+    /// Its name.
+    pub stage: String,
+    /// Its idea.
+    pub idea: String,
+    /// Why it was not run; null when it was.
+    pub skipped: Option<String>,
+    /// The knee: the median over the rounds. Null when skipped.
+    pub knee_rps: Option<f64>,
+    /// The lowest of the rounds.
+    pub knee_min_rps: Option<f64>,
+    /// The highest of the rounds.
+    pub knee_max_rps: Option<f64>,
+    /// One knee a round, in order of size.
+    pub knees_rps: Vec<f64>,
+    /// The rig was at its end before the server: the knee lies at `knee_rps` or above.
+    pub rig_limited: bool,
+    /// Median response time at 95 % of the knee.
+    pub p50_ms: Option<f64>,
+    /// p99 response time at 95 % of the knee.
+    pub p99_ms: Option<f64>,
+    /// What gave first; null when skipped, or where the server has no ledger.
+    pub bottleneck: Option<Bottleneck>,
+    /// Every resource just past the knee, the fullest first.
+    pub ledger: Vec<Usage>,
+    /// What the verdict was made from.
+    pub recorded: Option<Evidence>,
+    /// Broken promises over the whole history.
+    pub violations: u64,
+    /// The first few of them.
+    pub violation_examples: Vec<String>,
+    /// What was verified.
+    pub verified: String,
+    /// All probes in order.
+    pub probes: Vec<ProbeReport>,
+}
+
+/// Why a stage was not run.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl StageReport {
+    /// A stage that was not run.
+    pub fn skipped(stage: &Stage, reason: Skipped) -> Self {
+        Self {
+            stage: stage.name.clone(),
+            idea: stage.idea.clone(),
+            skipped: Some(reason.0),
+            knee_rps: None,
+            knee_min_rps: None,
+            knee_max_rps: None,
+            knees_rps: Vec::new(),
+            rig_limited: false,
+            p50_ms: None,
+            p99_ms: None,
+            bottleneck: None,
+            ledger: Vec::new(),
+            recorded: None,
+            violations: 0,
+            violation_examples: Vec::new(),
+            verified: String::new(),
+            probes: Vec::new(),
+        }
+    }
+}
+
+/// What gave first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bottleneck {
+    /// The resource.
+    pub resource: String,
+    /// Its utilisation, from 0 to 1.
+    pub utilisation: f64,
+    /// Full, latency-bound or rig-limited.
+    pub reason: Reason,
+    /// One sentence with the numbers.
+    pub evidence: String,
+    /// What does not add up.
+    pub warnings: Vec<String>,
+}
+
+impl From<&Verdict> for Bottleneck {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            resource: verdict.resource.clone(),
+            utilisation: verdict.utilisation,
+            reason: verdict.reason,
+            evidence: verdict.evidence.clone(),
+            warnings: verdict.warnings.clone(),
+        }
+    }
+}
+
+/// One probe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeReport {
+    /// The round, from 1; 0 for the probe past the knee.
+    pub round: u32,
+    /// What it was for.
+    pub phase: Phase,
+    /// Arrivals a second that were asked for.
+    pub offered_rps: f64,
+    /// Operations completed a second.
+    pub achieved_rps: f64,
+    /// Median response time.
+    pub p50_ms: f64,
+    /// p99 response time.
+    pub p99_ms: f64,
+    /// p99 service time.
+    pub service_p99_ms: f64,
+    /// Arrivals of the schedule.
+    pub planned: u64,
+    /// Operations sent.
+    pub issued: u64,
+    /// Operations answered as promised.
+    pub completed: u64,
+    /// Failed operations.
+    pub errors: u64,
+    /// Sent by the generator more than 5 ms after their time although a connection was free.
+    pub late: u64,
+    /// Arrivals that found the queue full.
+    pub dropped: u64,
+    /// Operations without an answer in time.
+    pub timed_out: u64,
+    /// Operations without an answer when the drain window ended.
+    pub unfinished: u64,
+    /// Answers that violate an invariant.
+    pub violations: u64,
+    /// The generator's CPU time over the wall time, from 0 to 1.
+    pub generator_cpu: f64,
+    /// Whether all promises were kept.
+    pub passed: bool,
+    /// What was not kept, a sentence each.
+    pub missed: Vec<String>,
+}
+
+/// What a part of a climb is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Starting the server and making its data.
+    Prepare,
+    /// A closed loop before the first round.
+    WarmUp,
+    /// Looking for the knee.
+    Search,
+    /// Holding 95 % of the knee.
+    Confirm,
+    /// Just past the knee.
+    Past,
+    /// Checking the history.
+    Verify,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Prepare => "prepare",
+            Self::WarmUp => "warm up",
+            Self::Search => "search",
+            Self::Confirm => "confirm",
+            Self::Past => "past knee",
+            Self::Verify => "verify",
+        })
+    }
+}

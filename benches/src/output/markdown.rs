@@ -1,0 +1,73 @@
+//! A climb as a table in Markdown, for a README.
+
+use std::fmt::Write;
+
+use crate::output::climb::{ClimbReport, StageReport};
+use crate::output::text::rate;
+use crate::verdict::Reason;
+
+/// The lines between the report marks, the last one with its line end.
+pub fn block(report: &ClimbReport, run: &str) -> String {
+    let mut out = String::from("| stage | idea | knee (req/s) | p50 (ms) | p99 (ms) | bottleneck | violations |\n");
+    out += "|---|---|--:|--:|--:|---|--:|\n";
+    for stage in &report.stages {
+        out += &row(stage);
+        out.push('\n');
+    }
+    // Writing into a String cannot fail.
+    let _ = write!(
+        out,
+        "\nRun `{run}` of {}: `{}` (seed {}) on {} ({} cores, {} GiB, {}, {}), data on {}; {}. \
+         The knee is the median of {} round(s), with the lowest and the highest in parentheses; the latencies are at 95 % of it.\n",
+        report.date.get(..10).unwrap_or(&report.date),
+        report.command,
+        report.seed,
+        report.machine.cpu,
+        report.machine.cores,
+        (report.machine.memory_bytes + (1 << 29)) >> 30,
+        report.machine.kernel,
+        report.machine.rustc,
+        report.data_filesystem,
+        report.layout.text,
+        report.rounds,
+    );
+    out
+}
+
+fn row(stage: &StageReport) -> String {
+    if let Some(reason) = &stage.skipped {
+        return format!("| `{}` | {} | skipped: {reason} | | | | |", stage.stage, stage.idea);
+    }
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let bottleneck = stage.bottleneck.as_ref().map_or_else(
+        || "-".to_owned(),
+        |found| match found.reason {
+            Reason::Full => format!("`{}` {:.0} % busy", found.resource, found.utilisation.min(1.0) * 100.0),
+            Reason::LatencyBound => format!("latency: `{}`", found.resource),
+            Reason::RigLimited => "rig-limited".to_owned(),
+        },
+    );
+    format!(
+        "| `{}` | {} | {} | {} | {} | {bottleneck} | {} |",
+        stage.stage,
+        stage.idea,
+        knee(stage),
+        number(stage.p50_ms),
+        number(stage.p99_ms),
+        stage.violations
+    )
+}
+
+/// `12,300 (11,900-12,700)`.
+pub fn knee(stage: &StageReport) -> String {
+    let Some(median) = stage.knee_rps else {
+        return "-".to_owned();
+    };
+    let bound = if stage.rig_limited { ">= " } else { "" };
+    match (stage.knee_min_rps, stage.knee_max_rps) {
+        (Some(low), Some(high)) if stage.knees_rps.len() > 1 => {
+            format!("{bound}{} ({}-{})", rate(median), rate(low), rate(high))
+        }
+        _ => format!("{bound}{}", rate(median)),
+    }
+}

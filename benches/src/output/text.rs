@@ -1,0 +1,188 @@
+//! Results as text on standard output.
+#![expect(clippy::print_stdout, reason = "this is the one module that writes results")]
+
+use crate::generator::{Latencies, Outcome};
+use crate::output::climb::{ClimbReport, StageReport};
+use crate::output::markdown::knee;
+use crate::verdict::Reason;
+use crate::workload::Verified;
+
+/// Prints one run of `lab load`.
+pub fn load(outcome: &Outcome, verified: &Verified, missed: &[String]) {
+    match outcome.offered_rps {
+        Some(rate) => println!("requested  {rate:.0}/s for {:?}, open loop", outcome.duration),
+        None => println!("requested  as much as goes for {:?}, closed loop", outcome.duration),
+    }
+    println!("achieved   {:.0}/s", outcome.achieved_rps());
+    println!(
+        "operations planned {}, issued {}, completed {}, errors {}, violations {}",
+        outcome.planned,
+        outcome.issued,
+        outcome.completed,
+        outcome.failed(),
+        outcome.violations + verified.violations
+    );
+    println!(
+        "           late {}, dropped {}, timed out {}, unfinished {}",
+        outcome.late, outcome.dropped, outcome.timed_out, outcome.unfinished
+    );
+    println!();
+    println!(
+        "{:<26}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "ms", "p50", "p90", "p99", "p999", "max"
+    );
+    quantiles("response (from schedule)", &outcome.times.response);
+    quantiles("service (from send)", &outcome.times.service);
+    if outcome.kinds.len() > 1 {
+        for kind in &outcome.kinds {
+            quantiles(&format!("  {} response", kind.kind.name), &kind.times.response);
+        }
+    }
+    println!();
+    println!(
+        "generator  {:.0} % of a core, p99 {:.3} ms behind its schedule",
+        outcome.generator_cpu * 100.0,
+        outcome.lag.quantile_ms(0.99)
+    );
+    for (reason, count) in &outcome.errors {
+        println!("error      {count} x {reason}");
+    }
+    if !verified.summary.is_empty() {
+        println!("verified   {}", verified.summary);
+    }
+    for example in outcome.examples.iter().chain(&verified.examples) {
+        println!("violation  {example}");
+    }
+    if let Some(reason) = outcome.generator_limited() {
+        println!("INVALID    {reason}");
+    }
+    for text in missed {
+        println!("SLO missed {text}");
+    }
+}
+
+fn quantiles(label: &str, latencies: &Latencies) {
+    print!("{label:<26}");
+    for q in [0.5, 0.9, 0.99, 0.999] {
+        print!("{:>9.3}", latencies.quantile_ms(q));
+    }
+    println!("{:>9.3}", latencies.max_ms());
+}
+
+/// Prints a climb: the table, then what each verdict rests on.
+pub fn climb(report: &ClimbReport) {
+    println!(
+        "{} on {} ({} cores, {}), data on {}; {}; seed {}, {} items",
+        report.design,
+        report.machine.cpu,
+        report.machine.cores,
+        report.machine.kernel,
+        report.data_filesystem,
+        report.layout.text,
+        report.seed,
+        report.items,
+    );
+    if let Some(cores) = report.server_cpu_cores {
+        println!("each server may use {cores} of a core");
+    }
+    println!();
+    println!(
+        "{:<14} {:>24} {:>9} {:>9}  {:<26} {:>10}",
+        "stage", "knee req/s (spread)", "p50 ms", "p99 ms", "bottleneck", "violations"
+    );
+    for stage in &report.stages {
+        row(stage);
+    }
+    println!();
+    for stage in report.stages.iter().filter(|stage| stage.skipped.is_none()) {
+        details(stage);
+    }
+    println!(
+        "Knee: the highest rate with {}, errors <= {} % and no growing backlog; median of {} round(s). Latencies at 95 % of it. {:.0} s in all.",
+        promises(report),
+        report.slo.max_errors_percent,
+        report.rounds,
+        report.elapsed_s
+    );
+}
+
+fn row(stage: &StageReport) {
+    if let Some(reason) = &stage.skipped {
+        println!("{:<14} skipped: {reason}", stage.stage);
+        return;
+    }
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let bottleneck = stage.bottleneck.as_ref().map_or_else(
+        || "-".to_owned(),
+        |found| match found.reason {
+            Reason::Full => format!("{} {:.0} % busy", found.resource, found.utilisation.min(1.0) * 100.0),
+            Reason::LatencyBound => format!("latency-bound: {}", found.resource),
+            Reason::RigLimited => "rig-limited".to_owned(),
+        },
+    );
+    println!(
+        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<26} {:>10}",
+        stage.stage,
+        knee(stage),
+        number(stage.p50_ms),
+        number(stage.p99_ms),
+        stage.violations
+    );
+}
+
+fn details(stage: &StageReport) {
+    println!("{}", stage.stage);
+    if let Some(found) = &stage.bottleneck {
+        println!("  {}", found.evidence);
+        for warning in &found.warnings {
+            println!("  warning: {warning}");
+        }
+    }
+    if !stage.verified.is_empty() {
+        println!("  verified: {}", stage.verified);
+    }
+    for example in &stage.violation_examples {
+        println!("  violation: {example}");
+    }
+}
+
+fn promises(report: &ClimbReport) -> String {
+    let limits: Vec<String> = report
+        .slo
+        .kinds
+        .iter()
+        .filter_map(|kind| Some(format!("{} p99 <= {} ms", kind.kind, kind.p99_ms?)))
+        .collect();
+    limits.join(", ")
+}
+
+/// A rate with separators, to three significant digits: more would be noise.
+pub fn rate(value: f64) -> String {
+    if value <= 0.0 {
+        return "0".to_owned();
+    }
+    let scale = 10f64.powf(value.log10().floor() - 2.0).max(1.0);
+    let digits = format!("{:.0}", (value / scale).round() * scale);
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_have_three_digits() {
+        assert_eq!(rate(0.0), "0");
+        assert_eq!(rate(7.4), "7");
+        assert_eq!(rate(987.6), "988");
+        assert_eq!(rate(12_345.0), "12,300");
+        assert_eq!(rate(999_600.0), "1,000,000");
+    }
+}

@@ -1,0 +1,47 @@
+//! One file a design: what its users do, and how to tell that it did what it promised.
+
+pub mod get;
+pub mod url_shortener;
+
+use anyhow::{Result, bail};
+
+use crate::http::Target;
+use crate::workload::Workload;
+
+/// What a workload needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server.
+    pub target: Target,
+    /// The key for writes.
+    pub key: Option<String>,
+    /// Decides keys, data and order.
+    pub seed: u64,
+    /// How many items to make before the load.
+    pub items: usize,
+    /// Shares of the kinds, as the user wrote them.
+    pub mix: Option<String>,
+}
+
+/// The designs that have a workload, with what their users do.
+pub const DESIGNS: [(&str, &str); 1] = [(
+    "url-shortener",
+    "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
+)];
+
+/// The workload of a design.
+///
+/// # Errors
+/// There is no such design, or the options do not fit it.
+pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
+    match design {
+        "url-shortener" => Ok(Box::new(url_shortener::UrlShortener::new(options)?)),
+        _ => bail!(unknown(design)),
+    }
+}
+
+/// How to say that a design does not exist.
+pub fn unknown(design: &str) -> String {
+    let names: Vec<&str> = DESIGNS.iter().map(|(name, _)| *name).collect();
+    format!("there is no design `{design}`; there are: {}", names.join(", "))
+}

@@ -1,0 +1,134 @@
+//! Clicks off the request path: counted in memory, written once in a while.
+//!
+//! A redirect must not wait for its own statistics: a hundred people on one link would queue for the lock on one row. So a
+//! click is an addition to a map, and a background task writes the sums, one transaction for all of them. A crash loses
+//! the clicks of the last interval; a drain loses none. If the store is down the sums wait in memory, up to a bound.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ledger::{Ledger, Resource};
+use service::Lifecycle;
+
+use crate::domain::{Error, Slug};
+use crate::ports::Clicks;
+
+/// How often the sums are written: what a crash may lose.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// Parts of the buffer, each behind a lock of its own: two cores seldom meet at one.
+const SHARDS: usize = 16;
+
+/// Links with unwritten clicks that each part holds; beyond that, clicks on further links are dropped.
+const MOST_LINKS: usize = 16_384;
+
+/// Sums written in one transaction: holds the writer for some milliseconds.
+const BATCH: usize = 2_000;
+
+/// Clicks with a buffer in front. Clones share it.
+#[derive(Debug)]
+pub struct Buffered<C> {
+    shared: Arc<Shared<C>>,
+}
+
+#[derive(Debug)]
+struct Shared<C> {
+    inner: C,
+    shards: [Mutex<HashMap<Slug, u64>>; SHARDS],
+    hasher: RandomState,
+    flushes: Resource,
+}
+
+impl<C: Clicks> Buffered<C> {
+    /// Starts the task that writes. In the ledger: `click_buffer`, busy while sums are written.
+    pub fn new(inner: C, lifecycle: &Lifecycle, ledger: &Ledger) -> Self {
+        let shared = Arc::new(Shared {
+            inner,
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            flushes: ledger.resource("click_buffer", "flushes", 1.0),
+        });
+        let buffer = Arc::clone(&shared);
+        lifecycle.spawn("click flush", |stopping| async move {
+            while stopping.pause(FLUSH_EVERY).await {
+                buffer.flush().await;
+            }
+            // Requests are over by now: this is the last of them.
+            buffer.flush().await;
+        });
+        Self { shared }
+    }
+}
+
+impl<C> Shared<C> {
+    fn shard(&self, slug: &Slug) -> MutexGuard<'_, HashMap<Slug, u64>> {
+        let hash = self.hasher.hash_one(slug);
+        // Sixteen shards, four bits.
+        let shard = &self.shards[(hash % SHARDS as u64) as usize];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, slug: &Slug, clicks: u64) {
+        let mut shard = self.shard(slug);
+        if let Some(sum) = shard.get_mut(slug) {
+            *sum += clicks;
+        } else if shard.len() < MOST_LINKS {
+            shard.insert(slug.clone(), clicks);
+        }
+    }
+}
+
+impl<C: Clicks> Shared<C> {
+    async fn flush(&self) {
+        let sums: Vec<(Slug, u64)> = self
+            .shards
+            .iter()
+            .flat_map(|shard| std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner)))
+            .collect();
+        for batch in sums.chunks(BATCH) {
+            let mut held = self.flushes.enter();
+            held.serves(batch.len() as u64);
+            match self.inner.add(batch).await {
+                Ok(()) => {}
+                // Counting them again would count them twice if they were written after all: a click too few is within
+                // the contract, one too many is not.
+                Err(error @ Error::Unknown(_)) => {
+                    tracing::warn!(%error, links = batch.len(), "clicks are lost");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, links = batch.len(), "clicks cannot be written for the moment");
+                    batch.iter().for_each(|(slug, clicks)| self.add(slug, *clicks));
+                }
+            }
+        }
+    }
+}
+
+impl<C: Clicks> Clicks for Buffered<C> {
+    async fn record(&self, slug: &Slug) -> Result<(), Error> {
+        self.shared.add(slug, 1);
+        Ok(())
+    }
+
+    async fn add(&self, clicks: &[(Slug, u64)]) -> Result<(), Error> {
+        clicks.iter().for_each(|(slug, clicks)| self.shared.add(slug, *clicks));
+        Ok(())
+    }
+
+    /// May lag behind by the clicks that are being written at this moment.
+    async fn count(&self, slug: &Slug) -> Result<u64, Error> {
+        let written = self.shared.inner.count(slug).await?;
+        let unwritten = self.shared.shard(slug).get(slug).copied().unwrap_or_default();
+        Ok(written + unwritten)
+    }
+}
+
+impl<C> Clone for Buffered<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Random keys made ahead into a table, and claimed from it in blocks.
+//!
+//! Keys stand in the table in the order in which they were drawn; a claim moves a mark past some of them. So a claim
+//! changes one row however many keys it takes, and their values stay as random as they were drawn. Rows behind the mark
+//! stay too: they are what keeps a key from being drawn a second time, and they are this stage's price, a second thing to
+//! store that grows with the links.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use service::{Lifecycle, Stopping};
+use sqlx::{Connection, SqliteConnection};
+use stores::Sqlite;
+use tokio::sync::Notify;
+
+use super::pooled::Blocks;
+use crate::domain::{CODES, Code, Error};
+
+/// Keys made in one transaction: holds the writer for some ten milliseconds.
+const BATCH: u32 = 2_000;
+
+/// How long to wait after a refill that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How much to make ahead.
+#[derive(Clone, Copy, Debug)]
+pub struct Stock {
+    /// How many unused keys the table holds when full.
+    pub size: u32,
+    /// Below how many unused keys it is filled up again.
+    pub low_water: u32,
+    /// How many keys a claim takes.
+    pub block: u32,
+}
+
+/// Claims blocks of random keys from a table in SQLite, and keeps the table filled.
+#[derive(Clone, Debug)]
+pub struct KeyTable {
+    db: Sqlite,
+    stock: Stock,
+    low: Arc<Notify>,
+}
+
+impl KeyTable {
+    /// Fills the table, and keeps filling it in the background.
+    ///
+    /// # Errors
+    /// The store's, if the first filling fails.
+    pub async fn open(db: Sqlite, stock: Stock, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let table = Self {
+            db,
+            stock,
+            low: Arc::new(Notify::new()),
+        };
+        table.fill().await?;
+        let keeper = table.clone();
+        lifecycle.spawn(
+            "key refill",
+            |stopping| async move { keeper.keep_filled(stopping).await },
+        );
+        Ok(table)
+    }
+
+    async fn keep_filled(&self, stopping: Stopping) {
+        loop {
+            tokio::select! {
+                () = stopping.requested() => return,
+                () = self.low.notified() => {}
+            }
+            // Creates go on from what is left, and the next claim below the mark wakes this task again; but if nothing is
+            // left, nobody claims successfully any more, so a failed filling is tried again here.
+            while let Err(error) = self.fill().await {
+                tracing::warn!(%error, "cannot make keys ahead");
+                if !stopping.pause(RETRY).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Draws keys until the table is full.
+    async fn fill(&self) -> Result<(), Error> {
+        loop {
+            let missing = self.stock.size.saturating_sub(self.unused().await?);
+            if missing == 0 {
+                return Ok(());
+            }
+            self.draw(missing.min(BATCH)).await?;
+        }
+    }
+
+    /// Draws keys from the operating system's randomness. One that was ever drawn before is left out.
+    async fn draw(&self, keys: u32) -> Result<(), Error> {
+        let drawn = {
+            let mut random = rand::rng();
+            let drawn: Vec<u64> = (0..keys).map(|_| random.random_range(0..CODES)).collect();
+            serde_json::Value::from(drawn).to_string()
+        };
+        let mut writer = self.db.writer().await?;
+        sqlx::query("INSERT OR IGNORE INTO keys (key) SELECT value FROM json_each(?1)")
+            .bind(drawn)
+            .execute(&mut *writer)
+            .await
+            .map_err(stores::Error::at_commit)?;
+        Ok(())
+    }
+
+    async fn unused(&self) -> Result<u32, Error> {
+        let mut reader = self.db.reader().await?;
+        unused(&mut reader).await
+    }
+}
+
+impl Blocks for KeyTable {
+    type Block = std::vec::IntoIter<Code>;
+
+    async fn claim(&self) -> Result<Self::Block, Error> {
+        let mut writer = self.db.writer().await?;
+        let mut claim = writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(stores::Error::before_commit)?;
+        let keys: Vec<i64> = sqlx::query_scalar(
+            "SELECT key FROM keys WHERE position >= (SELECT next FROM marks WHERE name = 'position')
+             ORDER BY position LIMIT ?1",
+        )
+        .bind(self.stock.block)
+        .fetch_all(&mut *claim)
+        .await
+        .map_err(stores::Error::before_commit)?;
+        sqlx::query(
+            "UPDATE marks SET next = 1 + (SELECT max(position) FROM (SELECT position FROM keys WHERE position >= next
+             ORDER BY position LIMIT ?1)) WHERE name = 'position' AND EXISTS (SELECT 1 FROM keys WHERE position >= next)",
+        )
+        .bind(self.stock.block)
+        .execute(&mut *claim)
+        .await
+        .map_err(stores::Error::before_commit)?;
+        let left = unused(&mut claim).await?;
+        claim.commit().await.map_err(stores::Error::at_commit)?;
+        if left < self.stock.low_water {
+            self.low.notify_one();
+        }
+        let codes: Vec<Code> = keys
+            .into_iter()
+            .filter_map(|key| u64::try_from(key).ok().and_then(Code::new))
+            .collect();
+        if codes.is_empty() {
+            Err(Error::KeysExhausted)
+        } else {
+            Ok(codes.into_iter())
+        }
+    }
+}
+
+/// Positions are given in order and never removed, so the distance between the ends is the number in between.
+async fn unused(connection: &mut SqliteConnection) -> Result<u32, Error> {
+    let unused: i64 = sqlx::query_scalar(
+        "SELECT coalesce((SELECT max(position) FROM keys), 0) + 1 - next FROM marks WHERE name = 'position'",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(stores::Error::before_commit)?;
+    Ok(u32::try_from(unused).unwrap_or(0))
+}

@@ -1,0 +1,48 @@
+//! What stands behind the ports: a backend a file, and decorators around a backend.
+//!
+//! | file               | is                                                        | used by                  |
+//! |--------------------|-----------------------------------------------------------|--------------------------|
+//! | `memory.rs`        | everything in a map; forgets all when it ends             | tests                    |
+//! | `sqlite.rs`        | links and clicks in one SQLite file                       | every embedded stage     |
+//! | `auto_increment.rs`| lets the table count                                      | `single_table`, `cached` |
+//! | `cached.rs`        | a read-through cache around links                         | from `cached` on         |
+//! | `buffered.rs`      | clicks off the request path                               | from `cached` on         |
+//! | `grouped.rs`       | many inserts, one fsync                                   | from `pregenerated` on   |
+//! | `pooled.rs`        | hands out places from claimed blocks                      | from `pregenerated` on   |
+//! | `key_table.rs`     | blocks of random keys made ahead                          | `pregenerated`           |
+//! | `number_ranges.rs` | blocks of consecutive numbers                             | `permuted`               |
+//! | `permuted.rs`      | codes outside, numbers inside, around links and clicks    | `permuted`               |
+
+pub mod auto_increment;
+pub mod buffered;
+pub mod cached;
+pub mod grouped;
+pub mod key_table;
+pub mod memory;
+pub mod number_ranges;
+pub mod permuted;
+pub mod pooled;
+pub mod sqlite;
+
+pub use auto_increment::AutoIncrement;
+pub use buffered::Buffered;
+pub use cached::Cached;
+pub use grouped::Grouped;
+pub use key_table::KeyTable;
+pub use memory::Memory;
+pub use number_ranges::NumberRanges;
+pub use permuted::Permuted;
+pub use pooled::{Blocks, Pooled};
+pub use sqlite::{Numbering, Sqlite};
+
+use crate::domain::Error;
+
+impl From<stores::Error> for Error {
+    fn from(error: stores::Error) -> Self {
+        match error {
+            stores::Error::Unavailable(cause) => Self::Unavailable(cause),
+            stores::Error::Full(cause) => Self::Full(cause),
+            stores::Error::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}

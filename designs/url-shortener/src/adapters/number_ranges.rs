@@ -1,0 +1,75 @@
+//! Blocks of consecutive numbers, shown as permuted codes: one row in the store, whatever the number of links.
+
+use std::ops::Range;
+
+use stores::Sqlite;
+
+use super::pooled::Blocks;
+use crate::domain::{CODES, Code, Error};
+use crate::permutation::Permutation;
+
+/// Claims ranges of numbers from a mark in SQLite.
+#[derive(Clone, Debug)]
+pub struct NumberRanges {
+    db: Sqlite,
+    permutation: Permutation,
+    block: u32,
+}
+
+impl NumberRanges {
+    /// Ranges of `block` numbers each.
+    pub fn new(db: Sqlite, permutation: Permutation, block: u32) -> Self {
+        Self { db, permutation, block }
+    }
+}
+
+impl Blocks for NumberRanges {
+    type Block = PermutedRange;
+
+    async fn claim(&self) -> Result<PermutedRange, Error> {
+        let mut writer = self.db.writer().await?;
+        let end: Option<i64> = sqlx::query_scalar(
+            "UPDATE marks SET next = next + ?1 WHERE name = 'number' AND next + ?1 <= ?2 RETURNING next",
+        )
+        .bind(self.block)
+        .bind(CODES.cast_signed())
+        .fetch_optional(&mut *writer)
+        .await
+        .map_err(stores::Error::at_commit)?;
+        let end = end
+            .and_then(|end| u64::try_from(end).ok())
+            .ok_or(Error::KeysExhausted)?;
+        Ok(PermutedRange::new(end - u64::from(self.block)..end, self.permutation))
+    }
+}
+
+/// Numbers one after the other, as the codes that stand for them.
+#[derive(Clone, Debug)]
+pub struct PermutedRange {
+    numbers: Range<u64>,
+    permutation: Permutation,
+}
+
+impl PermutedRange {
+    /// The codes of `numbers`, all of which must be below [`CODES`].
+    #[must_use]
+    pub fn new(numbers: Range<u64>, permutation: Permutation) -> Self {
+        Self { numbers, permutation }
+    }
+}
+
+impl Iterator for PermutedRange {
+    type Item = Code;
+
+    fn next(&mut self) -> Option<Code> {
+        let number = Code::new(self.numbers.next()?)?;
+        Some(self.permutation.code_of(number))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.numbers.end.saturating_sub(self.numbers.start)).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for PermutedRange {}

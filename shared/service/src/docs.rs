@@ -1,0 +1,14 @@
+//! The API's own page: `/openapi.json`, and at `/docs` a page that reads it, served from this binary and so also offline.
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// The document and its page; whoever opens the bare address is led to it.
+pub(crate) fn router(document: OpenApi) -> Router {
+    Router::new()
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+}

@@ -1,0 +1,93 @@
+//! A pool of connections whose every hold and wait is in the ledger.
+
+use std::ops::{Deref, DerefMut};
+
+use ledger::{Held, Ledger, Resource};
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::{Connection, Database};
+
+use crate::Error;
+
+/// A bounded set of connections to one database. Cheap to clone.
+#[derive(Debug)]
+pub struct Pool<DB: Database> {
+    connections: sqlx::Pool<DB>,
+    resource: Resource,
+}
+
+/// A connection, held until dropped.
+#[derive(Debug)]
+pub struct Lease<'a, DB: Database> {
+    connection: PoolConnection<DB>,
+    _held: Held<'a>,
+}
+
+impl<DB: Database> Pool<DB> {
+    /// Opens all `size` connections. In the ledger they stand as `name`.
+    pub(crate) async fn open(
+        name: &'static str,
+        size: u32,
+        options: PoolOptions<DB>,
+        connect: <DB::Connection as Connection>::Options,
+        ledger: &Ledger,
+    ) -> Result<Self, sqlx::Error> {
+        let connections = options
+            .max_connections(size)
+            // All of them now: the first requests should not pay for connecting.
+            .min_connections(size)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(connect)
+            .await?;
+        Ok(Self {
+            connections,
+            resource: ledger.resource(name, "connections", f64::from(size)),
+        })
+    }
+
+    /// A connection, at once or after a bounded wait.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when none came free in time.
+    pub async fn get(&self) -> Result<Lease<'_, DB>, Error> {
+        if let Some(connection) = self.connections.try_acquire() {
+            return Ok(Lease {
+                connection,
+                _held: self.resource.enter(),
+            });
+        }
+        let waiting = self.resource.wait();
+        let connection = self.connections.acquire().await.map_err(Error::before_commit)?;
+        Ok(Lease {
+            connection,
+            _held: waiting.enter(),
+        })
+    }
+
+    pub(crate) fn connections(&self) -> &sqlx::Pool<DB> {
+        &self.connections
+    }
+}
+
+impl<DB: Database> Clone for Pool<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            connections: self.connections.clone(),
+            resource: self.resource.clone(),
+        }
+    }
+}
+
+impl<DB: Database> Deref for Lease<'_, DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        &self.connection
+    }
+}
+
+impl<DB: Database> DerefMut for Lease<'_, DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        &mut self.connection
+    }
+}

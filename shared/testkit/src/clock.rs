@@ -1,0 +1,67 @@
+//! Time that moves when the test says so.
+//!
+//! A test of an expiry that sleeps is slow and, on a busy machine, wrong. It gives
+//! the code under test a [`VirtualClock`] instead and moves the hand itself. Clones
+//! share one hand: the test keeps one, the service owns another.
+//!
+//! The hand may also go back. Real clocks do (a leap, a bad NTP server, a resumed
+//! virtual machine), and code that cannot bear it should learn so in a test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use service::clock::Clock;
+
+/// A clock that stands still until it is told to move.
+#[derive(Clone, Debug)]
+pub struct VirtualClock {
+    now_ms: Arc<AtomicU64>,
+}
+
+impl VirtualClock {
+    /// A clock that shows `now_ms`, in milliseconds since the Unix epoch.
+    pub fn at(now_ms: u64) -> Self {
+        Self {
+            now_ms: Arc::new(AtomicU64::new(now_ms)),
+        }
+    }
+
+    /// Sets every clone to `now_ms`, forwards or backwards.
+    pub fn set(&self, now_ms: u64) {
+        self.now_ms.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// Moves every clone forwards by `step` (whole milliseconds count).
+    pub fn advance(&self, step: Duration) {
+        let step_ms = u64::try_from(step.as_millis()).expect("a test does not wait for 500 million years");
+        self.now_ms.fetch_add(step_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stands_still_until_moved() {
+        let clock = VirtualClock::at(1_000);
+        assert_eq!(clock.now_ms(), 1_000);
+        clock.advance(Duration::from_millis(250));
+        assert_eq!(clock.now_ms(), 1_250);
+    }
+
+    #[test]
+    fn clones_share_one_hand_and_it_may_go_back() {
+        let held_by_test = VirtualClock::at(5_000);
+        let held_by_service = held_by_test.clone();
+        held_by_test.set(10);
+        assert_eq!(held_by_service.now_ms(), 10);
+    }
+}

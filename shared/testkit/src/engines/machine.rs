@@ -1,0 +1,95 @@
+//! What an engine needs from this machine: a binary, a user, a folder, a port.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::local::Kind;
+use crate::keeper::RunAs;
+
+/// The engine's binary, from `PATH` or the place where a distribution hides it.
+pub(super) fn find_binary(kind: &Kind) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let hidden = kind
+        .beside_path
+        .map(|(root, below)| versions_under(Path::new(root), below))
+        .unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(hidden)
+        .map(|folder| folder.join(kind.binary))
+        .find(|file| file.is_file())
+}
+
+/// `root/*/below`, the highest version first.
+fn versions_under(root: &Path, below: &str) -> Vec<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join(below))))
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, folder)| folder).collect()
+}
+
+/// Nobody, unless we are root and the engine refuses that.
+pub(super) fn user_for_root(kind: &Kind) -> Result<Option<RunAs>, String> {
+    if kind.users_for_root.is_empty() || !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let found = kind.users_for_root.iter().find_map(|user| {
+        Some(RunAs {
+            uid: id_of(user, "-u")?,
+            gid: id_of(user, "-g")?,
+        })
+    });
+    let missing = || {
+        format!(
+            "{} refuses to run as root, and there is none of the users {:?}",
+            kind.name, kind.users_for_root
+        )
+    };
+    found.map(Some).ok_or_else(missing)
+}
+
+fn id_of(user: &str, which: &str) -> Option<u32> {
+    let output = Command::new("id").args([which, user]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// A new folder, owned by the user the engine runs as.
+pub(super) fn make_folder(kind: &Kind, run_as: Option<RunAs>) -> Result<PathBuf, String> {
+    let problem = |error| format!("cannot make a folder for {}: {error}", kind.name);
+    let folder = tempfile::Builder::new()
+        .prefix("loadbearing-")
+        .tempdir()
+        .map_err(problem)?;
+    if let Some(user) = run_as {
+        std::os::unix::fs::chown(folder.path(), Some(user.uid), Some(user.gid)).map_err(problem)?;
+    }
+    Ok(folder.keep()) // the keeper removes it: a guard here would not run when the test is killed
+}
+
+/// A port that is free now. It may be taken a moment later: the caller tries again.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a machine that runs tests has a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_version_comes_first() {
+        let root = tempfile::tempdir().unwrap();
+        for version in ["9", "16", "15", "common"] {
+            std::fs::create_dir(root.path().join(version)).unwrap();
+        }
+        let order: Vec<_> = versions_under(root.path(), "bin")
+            .iter()
+            .map(|p| p.strip_prefix(root.path()).unwrap().to_owned())
+            .collect();
+        assert_eq!(order, [Path::new("16/bin"), Path::new("15/bin"), Path::new("9/bin")]);
+    }
+}

@@ -1,0 +1,25 @@
+//! What the tests of this house share. Nothing here ships in a server.
+//!
+//! In reading order:
+//!
+//! | module | what a test gets from it |
+//! |---|---|
+//! | [`engines`] | the URL of a real Redis or Postgres, found, started or refused; engines of one's own to kill and freeze |
+//! | [`server`] | a design's binary as a child process: ready, killed, stopped, continued, terminated |
+//! | [`http`] | a small HTTP client that can also send bytes that no client would send |
+//! | [`scripts`] | recorded conversations: a readable file of requests and the answers they must get |
+//! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test |
+//! | [`clock`] | time that moves when the test says so |
+//!
+//! Helpers here panic when a test cannot go on: in a test, a panic with one clear
+//! sentence *is* the error message. What a test may want to look at comes as a `Result`.
+//!
+//! The house rules that no compiler checks are tests too: `tests/tidy` in this crate.
+
+pub mod clock;
+pub mod contract;
+pub mod engines;
+pub mod http;
+mod keeper;
+pub mod scripts;
+pub mod server;
