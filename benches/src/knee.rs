@@ -15,7 +15,7 @@
 //! ```
 //!
 //! 1. *Double* until a probe fails (from a first guess; if that fails already, halve until one passes). A failed probe is
-//!    looked at once more before it is believed.
+//!    looked at once more before it is believed, unless it failed by a factor that no hiccup explains.
 //! 2. *Bisect* between the highest rate that passed and the lowest that failed until they are within 5 %.
 //! 3. *Confirm*: 95 % of the highest passed rate has to pass three times. If it does not, it becomes the new upper edge, and
 //!    the search steps down from it: by 5 %, then 10 %, then 20 %, until a rate passes that can be confirmed.
@@ -35,6 +35,8 @@ pub enum Seen {
     Passed,
     /// At least one broken, by the server.
     Failed,
+    /// Broken by so much that no hiccup explains it: not worth a second look.
+    Collapsed,
     /// The generator could not make this load: nothing is known about the server here, and nothing will be above.
     RigLimited,
 }
@@ -63,8 +65,9 @@ const CONFIRM_AT: f64 = 0.95;
 /// Below this rate a server counts as serving nothing.
 const MIN_RATE: f64 = 5.0;
 const MAX_RATE: f64 = 5e6;
-/// No search takes longer; a server that changes its mind all the time gets the best rate seen.
-const MAX_PROBES: u32 = 60;
+/// No search takes longer than this many probes, a later round not longer than a quarter of it; a server that changes its
+/// mind all the time gets the best rate seen.
+const MAX_PROBES: u32 = 48;
 
 /// The search for one knee.
 #[derive(Debug, Clone)]
@@ -81,25 +84,26 @@ pub struct Search {
     /// After a failed confirmation: how far below the upper edge to look next.
     step_down: Option<f64>,
     probes: u32,
+    limit: u32,
 }
 
 impl Search {
     /// A search that knows nothing but a first guess: doubles, and confirms three times.
     pub fn new(start: f64) -> Self {
-        Self::with(start, 2.0, 3)
+        Self::with(start, 2.0, 3, MAX_PROBES)
     }
 
     /// The same with one confirmation, for those in a hurry.
     pub fn quick(start: f64) -> Self {
-        Self::with(start, 2.0, 1)
+        Self::with(start, 2.0, 1, MAX_PROBES)
     }
 
     /// A short search around a knee that was found before: steps of 10 %, and one confirmation.
     pub fn around(knee: f64) -> Self {
-        Self::with(knee, 1.1, 1)
+        Self::with(knee, 1.1, 1, MAX_PROBES / 4)
     }
 
-    fn with(start: f64, factor: f64, confirmations: u32) -> Self {
+    fn with(start: f64, factor: f64, confirmations: u32, limit: u32) -> Self {
         Self {
             start: start.clamp(MIN_RATE, MAX_RATE),
             factor,
@@ -110,12 +114,13 @@ impl Search {
             confirmed: 0,
             step_down: None,
             probes: 0,
+            limit,
         }
     }
 
     /// The rate to look at next, or the result.
     pub fn next(&self) -> Step {
-        if self.probes >= MAX_PROBES {
+        if self.probes >= self.limit {
             return self.done();
         }
         if let Some(rate) = self.doubted {
@@ -154,7 +159,7 @@ impl Search {
                 }
             }
             Seen::Failed | Seen::RigLimited if self.doubted.is_none() => self.doubted = Some(rate),
-            Seen::Failed | Seen::RigLimited => {
+            Seen::Failed | Seen::Collapsed | Seen::RigLimited => {
                 self.step_down = match self.step_down {
                     Some(step) => Some(step * step),
                     None => confirming.then_some(RESOLUTION),
@@ -266,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn a_collapse_needs_no_second_look() {
+        let (_, rates) = climb(Search::new(1000.0), |rate| match rate {
+            rate if rate <= 7000.0 => Seen::Passed,
+            _ => Seen::Collapsed,
+        });
+        assert_eq!(rates.len(), 11, "{rates:?}");
+    }
+
+    #[test]
     fn a_limited_rig_gives_a_lower_bound() {
         let rig = |rate| if rate <= 5000.0 { Seen::Passed } else { Seen::RigLimited };
         let (knee, _) = climb(Search::new(1000.0), rig);
@@ -312,11 +326,12 @@ mod tests {
         }
 
         #[test]
-        fn any_server_at_all_ends_the_search(seen in prop::collection::vec(0u8..3, 1..40), guess in 1.0f64..1e7) {
+        fn any_server_at_all_ends_the_search(seen in prop::collection::vec(0u8..4, 1..40), guess in 1.0f64..1e7) {
             let mut seen = seen.into_iter().cycle();
             let (_, rates) = climb(Search::new(guess), |_| match seen.next().unwrap() {
                 0 => Seen::Passed,
                 1 => Seen::Failed,
+                2 => Seen::Collapsed,
                 _ => Seen::RigLimited,
             });
             prop_assert!(rates.len() <= MAX_PROBES as usize);

@@ -13,6 +13,8 @@ use crate::generator::{KindOutcome, Latencies, Outcome};
 pub const MAX_ERRORS: f64 = 0.001;
 /// At least this share of the arrivals must be completed.
 pub const MIN_COMPLETED: f64 = 0.99;
+/// A p90 beyond this multiple of what is allowed for the p99 is a queue that grows, not a hiccup.
+const COLLAPSED: f64 = 5.0;
 /// A kind with fewer samples has no p99 to speak of, only a maximum: it is not judged on its own.
 const MIN_SAMPLES: u64 = 100;
 
@@ -122,6 +124,16 @@ pub fn missed_by_kind(outcome: &Outcome) -> Vec<String> {
         ));
     }
     missed
+}
+
+/// Whether a limit is missed by so much that no hiccup of the machine explains it.
+pub fn collapsed(outcome: &Outcome) -> bool {
+    outcome.kinds.iter().any(|kind| {
+        let p90 = kind.times.response.quantile_ms(0.9);
+        kind.kind
+            .slo_p99
+            .is_some_and(|limit| p90 > COLLAPSED * limit.as_secs_f64() * 1e3)
+    })
 }
 
 fn late_kind(kind: &KindOutcome) -> Option<String> {

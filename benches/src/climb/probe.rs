@@ -51,7 +51,7 @@ impl Effort {
     /// How long the rounds may take: a round that would not fit any more is left out.
     pub fn budget(self, stages: usize) -> Duration {
         let each = match self {
-            Self::Thorough => 55,
+            Self::Thorough => 50,
             Self::Quick => 20,
         };
         Duration::from_secs(each * stages as u64)
@@ -123,9 +123,10 @@ impl Probe {
         }
     }
 
-    /// Something else took the generator's core: it was late without having been busy. Such a look shows nothing.
+    /// Something else took the generator's core: it was late without having been busy, and promises were broken. Such a
+    /// look shows nothing.
     pub(super) fn disturbed(&self) -> bool {
-        self.outcome.sent_late() && self.outcome.generator_cpu < BUSY
+        self.seen == Seen::RigLimited && self.outcome.generator_cpu < BUSY
     }
 
     pub(super) fn report(&self) -> ProbeReport {
@@ -157,7 +158,7 @@ impl Probe {
     pub(super) fn line(&self, stage: &str) -> String {
         let result = match self.seen {
             Seen::Passed => "passed".to_owned(),
-            Seen::Failed => format!("failed: {}", self.missed.join("; ")),
+            Seen::Failed | Seen::Collapsed => format!("failed: {}", self.missed.join("; ")),
             Seen::RigLimited => format!(
                 "rig-limited: {}",
                 self.outcome
@@ -176,7 +177,8 @@ impl Probe {
 }
 
 fn see(outcome: &Outcome, missed: &[String], evidence: &Evidence) -> Seen {
-    if missed.is_empty() && !outcome.sent_late() {
+    // What was sent late is still measured from its time, so lateness can only make a server look worse, never better.
+    if missed.is_empty() {
         return Seen::Passed;
     }
     let server_full = verdict::usages(evidence)
@@ -185,8 +187,8 @@ fn see(outcome: &Outcome, missed: &[String], evidence: &Evidence) -> Seen {
     if outcome.generator_limited().is_some() && !server_full {
         return Seen::RigLimited;
     }
-    if missed.is_empty() {
-        Seen::RigLimited
+    if slo::collapsed(outcome) {
+        Seen::Collapsed
     } else {
         Seen::Failed
     }

@@ -22,8 +22,8 @@ use crate::workload::Workload;
 const WARM_UP: usize = 64;
 /// The knee under arrivals that come when they like, as a share of what a closed loop carries: a guess to begin with.
 const GUESS: f64 = 0.75;
-/// How often a look that was disturbed from outside is repeated.
-const REPEATS: u32 = 3;
+/// How many looks that were disturbed from outside are repeated in all: on a busy machine time must not run away.
+const REPEATS: u32 = 6;
 /// How far past the knee the bottleneck is looked for.
 const PAST: f64 = 1.15;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,6 +43,8 @@ pub(super) struct Running {
     idle: Rows,
     knees: Vec<Knee>,
     probes: Vec<Probe>,
+    /// Repeats left for looks that were disturbed.
+    repeats: u32,
     /// Runs outside the probes (warming up), for what they violated.
     others: Vec<Outcome>,
 }
@@ -72,6 +74,7 @@ impl Running {
             idle,
             knees: Vec::new(),
             probes: Vec::new(),
+            repeats: REPEATS,
             others: Vec::new(),
         })
     }
@@ -219,16 +222,16 @@ impl Running {
 
     fn probe(&mut self, rate: f64, phase: Phase, round: u32, progress: &Progress, stop: &Stop) -> Result<Seen> {
         progress.phase(&self.stage.name, phase, &format!("{rate:.0}/s"));
-        for _ in 0..REPEATS {
+        loop {
             let probe = self.look(rate, phase, round, stop)?;
             progress.line(&probe.line(&self.stage.name));
             let (seen, disturbed) = (probe.seen, probe.disturbed());
             self.probes.push(probe);
-            if !disturbed || seen == Seen::Failed {
+            if !disturbed || self.repeats == 0 {
                 return Ok(seen);
             }
+            self.repeats -= 1;
         }
-        Ok(Seen::RigLimited)
     }
 
     fn look(&mut self, rate: f64, phase: Phase, round: u32, stop: &Stop) -> Result<Probe> {

@@ -202,8 +202,11 @@ fn advance<R>(
     }
 }
 
-/// Where the answer ends, with its body when that had to be put together from chunks; `None` while bytes are missing.
-fn finish(bytes: &[u8], head: &mut Head, closed: bool) -> Result<Option<(usize, Option<Vec<u8>>)>, BadAnswer> {
+/// Where an answer ends, and its body where that had to be put together from chunks.
+type Finished = (usize, Option<Vec<u8>>);
+
+/// `None` while bytes are missing.
+fn finish(bytes: &[u8], head: &mut Head, closed: bool) -> Result<Option<Finished>, BadAnswer> {
     let Some(end) = end_of(bytes, head, closed)? else {
         return Ok(None);
     };

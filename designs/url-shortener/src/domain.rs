@@ -10,8 +10,8 @@ use crate::target::Target;
 /// How many characters a code has.
 pub const CODE_LENGTH: usize = 7;
 
-/// How many codes there are: 62^7, about 3.5 million million.
-pub const CODES: u64 = 62_u64.pow(CODE_LENGTH as u32);
+/// How many codes there are, about 3.5 million million: each character is one of 62.
+pub const CODES: u64 = 62_u64.pow(7);
 
 /// Words that no link may have for a name: paths of the service itself, and those that crawlers and browsers ask for.
 const RESERVED: [&str; 16] = [

@@ -208,13 +208,16 @@ fn no_answer() -> Error {
 
 /// One at a time for each idempotency key. Holds at most as many keys as there are requests under way.
 struct Turns {
-    waiting: Arc<Mutex<HashMap<Box<str>, Arc<tokio::sync::Mutex<()>>>>>,
+    waiting: Waiting,
     patience: Duration,
 }
 
+/// A lock for each key that somebody holds or waits for.
+type Waiting = Arc<Mutex<HashMap<Box<str>, Arc<tokio::sync::Mutex<()>>>>>;
+
 /// The right to go on with a key; dropping it lets the next one.
 struct Turn {
-    waiting: Arc<Mutex<HashMap<Box<str>, Arc<tokio::sync::Mutex<()>>>>>,
+    waiting: Waiting,
     key: Box<str>,
     held: Option<tokio::sync::OwnedMutexGuard<()>>,
 }

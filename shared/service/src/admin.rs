@@ -17,6 +17,9 @@ use crate::metrics::Metrics;
 /// OpenMetrics, as Prometheus asks for it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What [`health`] answers.
+pub(crate) const HEALTH_PATHS: [&str; 2] = ["/livez", "/readyz"];
+
 pub(crate) fn health(health: Arc<Health>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

@@ -6,6 +6,9 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
+/// What [`router`] answers.
+pub(crate) const PATHS: [&str; 5] = ["/", "/openapi.json", "/docs", "/docs/", "/docs/{*file}"];
+
 /// The document and its page; whoever opens the bare address is led to it.
 pub(crate) fn router(document: OpenApi) -> Router {
     Router::new()

@@ -27,7 +27,7 @@ use crate::deadline::{self, CutOff};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::RouteMetrics;
 use crate::problem::Problem;
-use crate::routes::{Class, Entry};
+use crate::routes::{Class, Route};
 
 /// The longest request target, in bytes.
 const LONGEST_TARGET: usize = 8 << 10;
@@ -80,11 +80,13 @@ impl Health {
     }
 }
 
-/// Everything a request passes on its way to the router.
+/// Everything a request passes on its way to its handler.
 pub(crate) struct Guard {
-    app: Router,
-    table: matchit::Router<Vec<(Method, usize)>>,
-    classes: Vec<Class>,
+    routes: Vec<Route>,
+    /// From a path to its routes, one a method; to none where `others` answers.
+    table: matchit::Router<Vec<usize>>,
+    /// Answers what is no route of the design's: documents, health, 404.
+    others: Router,
     metrics: Arc<[RouteMetrics]>,
     keys: ApiKeys,
     admission: Admission,
@@ -95,23 +97,24 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard around `app` for the routes in `entries`; requests for anything else go to the router ungated, which
-    /// answers them with documents, health or 404.
+    /// A guard before `routes`, with `metrics` one for each of them. Requests for `other_paths`, and for what is on neither
+    /// list, go to `others`, ungated.
     pub(crate) fn new(
-        app: Router,
-        entries: &[Entry],
+        routes: Vec<Route>,
+        others: Router,
+        other_paths: &[&'static str],
         metrics: Arc<[RouteMetrics]>,
         config: &ServiceConfig,
         ledger: &Ledger,
         health: Arc<Health>,
     ) -> anyhow::Result<Self> {
-        let app = app
+        let others = others
             .fallback(async || Problem::not_found())
             .method_not_allowed_fallback(async || Problem::method_not_allowed());
         Ok(Self {
-            app,
-            table: table(entries)?,
-            classes: entries.iter().map(|entry| entry.class).collect(),
+            table: table(&routes, other_paths)?,
+            routes,
+            others,
             metrics,
             keys: ApiKeys::new(config.api_keys.iter().map(String::as_str)),
             admission: Admission::new(config.max_in_flight.get(), config.max_queued, ledger),
@@ -125,7 +128,7 @@ impl Guard {
     /// Answers one request; never fails, since every failure is an answer.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
         let mut response = self.route(request).await.unwrap_or_else(IntoResponse::into_response);
-        if self.health.is_draining() {
+        if self.is_draining() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -137,24 +140,32 @@ impl Guard {
         self.admission.under_way()
     }
 
+    /// Whether the service is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.health.is_draining()
+    }
+
     async fn route(&self, request: Request<Incoming>) -> Result<Response, Problem> {
-        if request
-            .uri()
-            .path_and_query()
-            .is_some_and(|target| target.as_str().len() > LONGEST_TARGET)
-        {
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > LONGEST_TARGET {
             return Err(Problem::target_too_long());
         }
-        let Some(route) = self.find(request.method(), request.uri().path()) else {
-            // Nobody reads this body.
-            let request = request.map(|_| Body::empty());
-            return Ok(self.handle(Class::Open, request).await);
-        };
-        let class = self.classes[route];
-        if !class.is_gated() {
-            return Ok(self.handle(class, request.map(|_| Body::empty())).await);
+        match self.table.at(request.uri().path()) {
+            Ok(known) if !known.value.is_empty() => match self.with_method(known.value, request.method()) {
+                Some(route) => self.admit(route, request).await,
+                None => Ok(self.method_not_allowed(known.value)),
+            },
+            _ => {
+                // Nobody reads this body.
+                let request = request.map(|_| Body::empty());
+                let Ok(response) = self.others.clone().call(request).await;
+                Ok(response)
+            }
         }
-        let metrics = &self.metrics[route];
+    }
+
+    async fn admit(&self, route: usize, request: Request<Incoming>) -> Result<Response, Problem> {
+        let (Route { class, call, .. }, metrics) = (&self.routes[route], &self.metrics[route]);
         let refused = |problem: Problem| {
             metrics.count(problem.status(), Duration::ZERO);
             problem
@@ -165,33 +176,39 @@ impl Guard {
         let (request, _budget) = if request.body().is_end_stream() {
             (request.map(|_| Body::empty()), None)
         } else {
-            self.read_body(class, request).await.map_err(refused)?
+            self.read_body(*class, request).await.map_err(refused)?
         };
         let place = self.admission.enter(class.is_write()).await;
         let place = place.map_err(|shed| refused(Problem::overloaded(shed.reason())))?;
-        let response = self.handle(class, request).await;
+        let limit = self.deadline.saturating_mul(class.patience());
+        let response = match deadline::within(limit, call(request)).await {
+            Ok(response) => response,
+            Err(CutOff::Late) => Problem::deadline().into_response(),
+            Err(CutOff::Panicked) => Problem::internal().into_response(),
+        };
         metrics.count(response.status(), place.leave());
         Ok(response)
     }
 
-    fn find(&self, method: &Method, path: &str) -> Option<usize> {
-        // HEAD is GET without the body.
+    fn with_method(&self, routes: &[usize], method: &Method) -> Option<usize> {
+        // HEAD is GET without the body, which hyper leaves out.
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let methods = self.table.at(path).ok()?.value;
-        methods
+        routes
             .iter()
-            .find(|(known, _)| known == method)
-            .map(|(_, route)| *route)
+            .copied()
+            .find(|route| self.routes[*route].method == *method)
     }
 
-    async fn handle(&self, class: Class, request: Request<Body>) -> Response {
-        let limit = self.deadline.saturating_mul(class.patience());
-        match deadline::within(limit, self.app.clone().call(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(CutOff::Late) => Problem::deadline().into_response(),
-            Err(CutOff::Panicked) => Problem::internal().into_response(),
+    fn method_not_allowed(&self, routes: &[usize]) -> Response {
+        let mut methods: Vec<&str> = routes.iter().map(|route| self.routes[*route].method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
         }
+        let mut response = Problem::method_not_allowed().into_response();
+        if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        response
     }
 
     /// Reads the whole body, within the class's bound and in time.
@@ -230,18 +247,18 @@ impl Guard {
     }
 }
 
-fn table(entries: &[Entry]) -> anyhow::Result<matchit::Router<Vec<(Method, usize)>>> {
-    let mut paths: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let method = (entry.method.clone(), index);
-        match paths.iter_mut().find(|(path, _)| *path == entry.path) {
-            Some((_, methods)) => methods.push(method),
-            None => paths.push((entry.path, vec![method])),
+fn table(routes: &[Route], other_paths: &[&'static str]) -> anyhow::Result<matchit::Router<Vec<usize>>> {
+    // A fixed path wins against `/{code}`, so those of the others have to be known here.
+    let mut paths: Vec<(&str, Vec<usize>)> = other_paths.iter().map(|path| (*path, Vec::new())).collect();
+    for (index, route) in routes.iter().enumerate() {
+        match paths.iter_mut().find(|(path, _)| *path == route.path) {
+            Some((_, routes)) => routes.push(index),
+            None => paths.push((route.path, vec![index])),
         }
     }
     let mut table = matchit::Router::new();
-    for (path, methods) in paths {
-        table.insert(path, methods)?;
+    for (path, routes) in paths {
+        table.insert(path, routes)?;
     }
     Ok(table)
 }

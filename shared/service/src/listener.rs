@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -154,23 +155,32 @@ impl Listener {
             // hyper starts its header timer once it knows which HTTP is spoken; until then this one watches.
             let mut first_request = pin!(tokio::time::sleep(header_timeout));
             let mut closed = pin!(closing.cancelled());
-            let (mut watching, mut open) = (true, true);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = connection.as_mut() => return,
-                    () = closed.as_mut(), if open => {
-                        connection.as_mut().graceful_shutdown();
+            let (mut watching, mut open, mut registered) = (true, true, false);
+            // By hand and not by `select!`, which would ask the two timers at every wake-up of every connection. One
+            // poll is enough to be woken; what woke us is then told by two flags.
+            std::future::poll_fn(|cx| {
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if open && (!registered || guard.is_draining()) {
+                    registered = true;
+                    if closed.as_mut().poll(cx).is_ready() {
                         open = false;
-                    }
-                    () = first_request.as_mut(), if watching => {
-                        if !asked.load(Ordering::Relaxed) {
-                            return;
+                        connection.as_mut().graceful_shutdown();
+                        if connection.as_mut().poll(cx).is_ready() {
+                            return Poll::Ready(());
                         }
-                        watching = false;
                     }
                 }
-            }
+                if watching {
+                    watching = !asked.load(Ordering::Relaxed);
+                    if watching && first_request.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Pending
+            })
+            .await;
         }
     }
 }

@@ -8,9 +8,12 @@
 //!
 //! A route that the OpenAPI document does not describe is refused when the service starts, so the two cannot drift apart.
 
-use axum::Router;
+use std::future::Future;
+use std::pin::Pin;
+
+use axum::extract::Request;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, on};
+use axum::response::Response;
 use http::Method;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::PathItem;
@@ -22,7 +25,6 @@ use utoipa::openapi::path::PathItem;
 /// | `Read`  | 64 KiB   | `deadline_ms`  | admitted up to the cap        | no      |
 /// | `Write` | 64 KiB   | `deadline_ms`  | admitted up to 3/4 of the cap | yes     |
 /// | `Bulk`  | 4 MiB    | 5 x that       | as `Write`                    | yes     |
-/// | `Open`  | 64 KiB   | `deadline_ms`  | never gated                   | no      |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Answers from what is there; shed last.
@@ -31,15 +33,13 @@ pub enum Class {
     Write,
     /// Changes many things at once.
     Bulk,
-    /// Health and documents: answered also under overload.
-    Open,
 }
 
 impl Class {
     /// The most bytes a body may have.
     pub(crate) const fn body_limit(self) -> usize {
         match self {
-            Self::Read | Self::Write | Self::Open => 64 << 10,
+            Self::Read | Self::Write => 64 << 10,
             Self::Bulk => 4 << 20,
         }
     }
@@ -47,7 +47,7 @@ impl Class {
     /// How many times the configured deadline this class may take.
     pub(crate) const fn patience(self) -> u32 {
         match self {
-            Self::Read | Self::Write | Self::Open => 1,
+            Self::Read | Self::Write => 1,
             Self::Bulk => 5,
         }
     }
@@ -55,67 +55,83 @@ impl Class {
     pub(crate) const fn is_write(self) -> bool {
         matches!(self, Self::Write | Self::Bulk)
     }
-
-    pub(crate) const fn is_gated(self) -> bool {
-        !matches!(self, Self::Open)
-    }
 }
 
 /// The routes of a service and their classes.
 pub struct Routes<S = ()> {
-    router: Router<S>,
     document: OpenApi,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<S>>,
+}
+
+struct Entry<S> {
+    method: Method,
+    path: &'static str,
+    class: Class,
+    handler: Box<dyn FnOnce(S) -> Call>,
 }
 
 /// One route, as the guard knows it.
-pub(crate) struct Entry {
+pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) class: Class,
+    pub(crate) call: Call,
 }
+
+/// A handler with its state. The guard has found the route already, so it calls the handler itself: a second router, with
+/// its own match, its own copy of the service and its own boxes, would do the same work again.
+pub(crate) type Call = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+
+/// A handler at work: what axum makes of every `async fn` handler.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// No routes yet; `document` describes those that will be added.
     #[must_use]
     pub fn new(document: OpenApi) -> Self {
         Self {
-            router: Router::new(),
             document,
             entries: Vec::new(),
         }
     }
 
-    /// Adds one handler. GET answers HEAD too.
-    ///
-    /// # Panics
-    /// On a method that HTTP does not define, and on a path that is already taken: a mistake in the design's code, found
-    /// by the first test that starts it.
+    /// Adds one handler. GET answers HEAD too. Paths are written as in axum: `/api/links/{code}`.
     #[must_use]
     pub fn add<H, T>(mut self, class: Class, method: Method, path: &'static str, handler: H) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S, Future = Answer> + Sync,
         T: 'static,
     {
-        let filter = MethodFilter::try_from(method.clone()).expect("a design uses standard methods");
-        self.router = self.router.route(path, on(filter, handler));
-        self.entries.push(Entry { method, path, class });
+        self.entries.push(Entry {
+            method,
+            path,
+            class,
+            handler: Box::new(move |state| Box::new(move |request| handler.clone().call(request, state.clone()))),
+        });
         self
     }
 
     /// Gives the handlers their state.
     #[must_use]
     pub fn with_state(self, state: S) -> Routes {
+        let entries = self.entries.into_iter().map(|entry| {
+            let call = (entry.handler)(state.clone());
+            Entry {
+                method: entry.method,
+                path: entry.path,
+                class: entry.class,
+                handler: Box::new(|()| call) as Box<dyn FnOnce(()) -> Call>,
+            }
+        });
         Routes {
-            router: self.router.with_state(state),
+            entries: entries.collect(),
             document: self.document,
-            entries: self.entries,
         }
     }
 }
 
 impl Routes {
-    pub(crate) fn into_parts(self) -> anyhow::Result<(Router, OpenApi, Vec<Entry>)> {
+    pub(crate) fn into_parts(self) -> anyhow::Result<(Vec<Route>, OpenApi)> {
         for Entry { method, path, .. } in &self.entries {
             let described = self
                 .document
@@ -125,7 +141,13 @@ impl Routes {
                 .is_some_and(|item| describes(item, method));
             anyhow::ensure!(described, "the OpenAPI document does not describe {method} {path}");
         }
-        Ok((self.router, self.document, self.entries))
+        let routes = self.entries.into_iter().map(|entry| Route {
+            method: entry.method,
+            path: entry.path,
+            class: entry.class,
+            call: (entry.handler)(()),
+        });
+        Ok((routes.collect(), self.document))
     }
 }
 

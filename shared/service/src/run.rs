@@ -152,22 +152,21 @@ fn listeners(
     routes: Routes,
     health: &Arc<Health>,
 ) -> anyhow::Result<(Arc<Listener>, Arc<Listener>)> {
-    let (app, document, entries) = routes.into_parts()?;
-    let counts: Arc<[RouteMetrics]> = entries
+    let (routes, document) = routes.into_parts()?;
+    let counts: Arc<[RouteMetrics]> = routes
         .iter()
-        .map(|entry| RouteMetrics::new(&entry.method, entry.path))
+        .map(|route| RouteMetrics::new(&route.method, route.path))
         .collect();
     declare_cpu(&host.ledger, Arc::clone(&counts));
     let metrics = Arc::new(Metrics::new(&host.ledger, &counts));
 
-    let app = app
-        .merge(docs::router(document))
-        .merge(admin::health(Arc::clone(health)));
-    let guard = Guard::new(app, &entries, counts, config, &host.ledger, Arc::clone(health))?;
+    let others = docs::router(document).merge(admin::health(Arc::clone(health)));
+    let paths = [&docs::PATHS[..], &admin::HEALTH_PATHS].concat();
+    let guard = Guard::new(routes, others, &paths, counts, config, &host.ledger, Arc::clone(health))?;
 
     let admin = admin::router(Arc::clone(health), metrics);
     let aside = Ledger::new(); // looking at the service must not show in what is looked at
-    let admin = Guard::new(admin, &[], Arc::new([]), config, &aside, Arc::clone(health))?;
+    let admin = Guard::new(Vec::new(), admin, &[], Arc::new([]), config, &aside, Arc::clone(health))?;
     Ok((
         Arc::new(Listener::new(guard, config)),
         Arc::new(Listener::new(admin, config)),

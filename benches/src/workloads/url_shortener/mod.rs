@@ -270,7 +270,6 @@ fn follow(request: &mut Vec<u8>, host: &str, code: &[u8]) {
 fn spell(mut number: u64) -> [u8; CODE_LENGTH as usize] {
     let mut code = [b'0'; CODE_LENGTH as usize];
     for byte in code.iter_mut().rev() {
-        #[expect(clippy::cast_possible_truncation, reason = "a remainder below 62")]
         let digit = (number % 62) as usize;
         *byte = ALPHABET[digit];
         number /= 62;

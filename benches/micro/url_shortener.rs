@@ -1,0 +1,110 @@
+//! The shortener's two ideas and what stands on its hot path.
+//!
+//! `cargo bench -p micro --bench url_shortener`. Taking a key is measured alone and with a second thread taking all the
+//! while; a cached look-up beside the same look-up in the crate's own cache, so that the difference is ours.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use quick_cache::sync::Cache;
+use tokio::runtime::Builder;
+use url_shortener::adapters::{Cached, Memory};
+use url_shortener::domain::{CODES, Code, NewLink, Place, Slug};
+use url_shortener::key_pool::KeyPool;
+use url_shortener::permutation::Permutation;
+use url_shortener::ports::Links as _;
+use url_shortener::target::Rules;
+
+fn code(number: u64) -> Code {
+    Code::new(number % CODES).expect("below the number of codes")
+}
+
+fn base62(c: &mut Criterion) {
+    let mut group = c.benchmark_group("base62");
+    let text = code(2_718_281_828_459).to_string();
+    group.bench_function("write a code", |b| {
+        b.iter(|| black_box(code(2_718_281_828_459)).to_string());
+    });
+    group.bench_function("read a code", |b| b.iter(|| Code::parse(black_box(&text))));
+    group.finish();
+}
+
+fn key_pool(c: &mut Criterion) {
+    let mut group = c.benchmark_group("key pool");
+    let endless = || {
+        let pool = KeyPool::new();
+        pool.add(0..usize::MAX);
+        pool
+    };
+    let pool = endless();
+    group.bench_function("take a key", |b| b.iter(|| black_box(&pool).take()));
+    let stop = AtomicBool::new(false);
+    let pool = endless();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                black_box(pool.take());
+            }
+        });
+        group.bench_function("take a key, two threads", |b| b.iter(|| black_box(&pool).take()));
+        stop.store(true, Ordering::Relaxed);
+    });
+    group.bench_function("add a block of 1,000 and take them", |b| {
+        b.iter_batched(
+            KeyPool::new,
+            |pool| {
+                pool.add(0..1_000_usize);
+                while pool.take().is_some() {}
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn permutation(c: &mut Criterion) {
+    let mut group = c.benchmark_group("permutation");
+    let permutation = Permutation::new(*b"sixteen byte key");
+    let number = code(123_456_789);
+    group.bench_function("number to code", |b| b.iter(|| permutation.code_of(black_box(number))));
+    group.bench_function("code to number", |b| {
+        b.iter(|| permutation.number_of(black_box(number)));
+    });
+    group.finish();
+}
+
+fn cache(c: &mut Criterion) {
+    let mut group = c.benchmark_group("cache path");
+    let runtime = Builder::new_current_thread()
+        .build()
+        .expect("a runtime needs nothing special");
+    let target = Rules::default()
+        .check("https://example.com/a/path")
+        .expect("a plain address");
+    let cached = Cached::new(Memory::default(), 10_000);
+    let slug = Slug::Code(code(7));
+    let link = NewLink {
+        place: Place::At(code(7)),
+        target,
+        created_at: 0,
+        expires_at: None,
+        idempotency: None,
+    };
+    runtime.block_on(async {
+        let inserted = cached.insert(vec![link]).await;
+        assert!(inserted.iter().all(Result::is_ok));
+        assert!(cached.find(&slug).await.is_ok_and(|link| link.is_some()));
+    });
+    let plain: Cache<u64, u64> = Cache::new(10_000);
+    plain.insert(7, 7);
+    group.bench_function("quick_cache alone", |b| b.iter(|| plain.get(black_box(&7))));
+    group.bench_function("find a link that is cached", |b| {
+        b.to_async(&runtime).iter(|| cached.find(black_box(&slug)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, base62, key_pool, permutation, cache);
+criterion_main!(benches);

@@ -1,0 +1,295 @@
+//! What the test files share: servers with folders of their own, a client that keeps its connection, a look into the
+//! database, and the shape that every error has.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+pub(crate) mod history;
+pub(crate) mod load;
+
+use std::io::Result;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
+use tempfile::TempDir;
+use testkit::http::{Answer, Connection};
+use testkit::server::Server;
+
+/// All stages, naive first.
+pub(crate) const STAGES: [&str; 4] = ["single_table", "cached", "pregenerated", "permuted"];
+
+/// The server under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_url-shortener");
+
+/// How many names a server claims at once here: few, so that tests meet the seams between blocks.
+pub(crate) const BLOCK: u64 = 100;
+
+/// Longer than anything that is waited for takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Makes a test of each behaviour in each stage, `stage::behaviour`, from functions of a stage's name.
+macro_rules! every_stage {
+    ($($behaviour:ident),+ $(,)?) => {
+        crate::common::one_stage!(single_table, $($behaviour),+);
+        crate::common::one_stage!(cached, $($behaviour),+);
+        crate::common::one_stage!(pregenerated, $($behaviour),+);
+        crate::common::one_stage!(permuted, $($behaviour),+);
+    };
+}
+
+/// The inner half of `every_stage`.
+macro_rules! one_stage {
+    ($stage:ident, $($behaviour:ident),+) => {
+        mod $stage {
+            $(
+                #[test]
+                fn $behaviour() {
+                    super::$behaviour(stringify!($stage));
+                }
+            )+
+        }
+    };
+}
+
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use {every_stage, one_stage};
+
+/// A data directory, gone at the end.
+pub(crate) struct Site {
+    folder: TempDir,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The command that serves this directory: a small stock of keys, small blocks, ports of its own.
+    pub(crate) fn command(&self, stage: &str, flags: &[&str]) -> Command {
+        command_in(self.folder.path(), stage, flags)
+    }
+
+    /// Starts a server on this directory.
+    pub(crate) fn start(&self, stage: &str, flags: &[&str]) -> Server {
+        Server::spawn(self.command(stage, flags))
+    }
+
+    /// A connection of one's own to the links of the embedded stages.
+    pub(crate) fn database(&self) -> Database {
+        Database::open(self.folder.path().join("links.db"))
+    }
+}
+
+/// As [`Site::command`], for a directory that somebody else looks after.
+pub(crate) fn command_in(folder: &std::path::Path, stage: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["--stage", stage, "--data-dir"])
+        .arg(folder)
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(flags)
+        // By environment, so that a test may give the flag.
+        .env("KEY_STOCK", "2000")
+        .env("KEY_BLOCK", BLOCK.to_string());
+    command
+}
+
+/// A second process's view of the database: what a test plants there, and what it finds there.
+pub(crate) struct Database {
+    runtime: tokio::runtime::Runtime,
+    connection: SqliteConnection,
+}
+
+impl Database {
+    fn open(file: PathBuf) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE);
+        let connection = runtime.block_on(options.connect()).unwrap();
+        Self { runtime, connection }
+    }
+
+    pub(crate) fn run(&mut self, statement: &str) {
+        let query = sqlx::query(AssertSqlSafe(statement.to_owned()));
+        self.runtime.block_on(query.execute(&mut self.connection)).unwrap();
+    }
+
+    pub(crate) fn numbers(&mut self, query: &str) -> Vec<i64> {
+        let query = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
+        self.runtime.block_on(query.fetch_all(&mut self.connection)).unwrap()
+    }
+
+    pub(crate) fn number(&mut self, query: &str) -> i64 {
+        self.numbers(query)[0]
+    }
+
+    pub(crate) fn texts(&mut self, query: &str) -> Vec<String> {
+        let query = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
+        self.runtime.block_on(query.fetch_all(&mut self.connection)).unwrap()
+    }
+
+    /// Names that were claimed and are behind no link: what crashes have lost, and what running servers still hold.
+    pub(crate) fn leaked(&mut self) -> i64 {
+        self.number(
+            "SELECT (SELECT next FROM marks WHERE name = 'number')
+                  + (SELECT next - 1 FROM marks WHERE name = 'position')
+                  - (SELECT count(*) FROM links WHERE id >= 0)",
+        )
+    }
+}
+
+/// A client that keeps its connection, as browsers do.
+pub(crate) struct Client {
+    addr: SocketAddr,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        Self { addr, connection: None }
+    }
+
+    pub(crate) fn call(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.addr)?,
+        };
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.addr);
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        connection.send(request.as_bytes())?;
+        let answer = connection.read_answer_to(method)?;
+        if answer.header("connection") != Some("close") {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn get(&mut self, target: &str) -> Result<Answer> {
+        self.call("GET", target, &[], "")
+    }
+
+    pub(crate) fn delete(&mut self, code: &str) -> Result<Answer> {
+        self.call("DELETE", &format!("/api/links/{code}"), &[], "")
+    }
+
+    pub(crate) fn post(&mut self, target: &str, body: &Value) -> Result<Answer> {
+        let json = ("Content-Type", "application/json");
+        self.call("POST", target, &[json], &body.to_string())
+    }
+
+    pub(crate) fn create(&mut self, link: &Value) -> Result<Answer> {
+        self.post("/api/links", link)
+    }
+
+    /// Makes a link and returns its code.
+    pub(crate) fn make(&mut self, url: &str) -> String {
+        let answer = self.create(&json!({ "url": url })).unwrap();
+        assert_eq!(answer.status, 201, "{answer:?}");
+        code_in(&answer)
+    }
+
+    /// Where a link leads, if it leads anywhere.
+    pub(crate) fn target_of(&mut self, code: &str) -> Option<String> {
+        let answer = self.get(&format!("/{code}")).unwrap();
+        assert!(matches!(answer.status, 302 | 404 | 410), "{answer:?}");
+        answer.header("location").map(str::to_owned)
+    }
+
+    pub(crate) fn clicks(&mut self, code: &str) -> u64 {
+        let answer = self.get(&format!("/api/links/{code}")).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["clicks"].as_u64().unwrap()
+    }
+}
+
+pub(crate) fn code_in(answer: &Answer) -> String {
+    answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+/// Waits until something holds. Nothing here waits for time alone.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "after {PATIENCE:?}, still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The sum of a metric over all its lines that have these labels, `status="500"` and the like.
+pub(crate) fn metric(server: &Server, name: &str, labels: &[&str]) -> f64 {
+    let page = testkit::http::get(server.admin(), "/metrics").unwrap();
+    let lines = page.text().lines().filter(|line| {
+        let rest = line.strip_prefix(name).unwrap_or_default();
+        (rest.starts_with('{') || rest.starts_with(' ')) && labels.iter().all(|label| rest.contains(label))
+    });
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}
+
+/// Fails unless an error looks as all of ours do.
+pub(crate) fn assert_problem(answer: &Answer, what: &str) {
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json"),
+        "{what}: {answer:?}"
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}: {answer:?}");
+    assert_eq!(
+        answer.header("x-content-type-options"),
+        Some("nosniff"),
+        "{what}: {answer:?}"
+    );
+    assert_problem_body(&answer.json(), answer.status, what);
+    if answer.status == 503 {
+        assert!(answer.header("retry-after").is_some(), "{what}: {answer:?}");
+    }
+}
+
+/// The same for the body alone, which also stands within the answers of a batch.
+pub(crate) fn assert_problem_body(body: &Value, status: u16, what: &str) {
+    const MEMBERS: [&str; 9] = [
+        "type",
+        "title",
+        "status",
+        "instance",
+        "code",
+        "outcome",
+        "detail",
+        "retry_after_ms",
+        "errors",
+    ];
+    let text = |member: &str| {
+        body[member]
+            .as_str()
+            .unwrap_or_else(|| panic!("{what}: no `{member}` in {body}"))
+    };
+    assert_eq!(body["status"], status, "{what}: {body}");
+    assert_eq!(text("type"), format!("/problems/{}", text("code")), "{what}");
+    assert!(!text("title").is_empty() && text("instance").starts_with("/req/"), "{what}: {body}");
+    assert!(matches!(text("outcome"), "not_executed" | "unknown"), "{what}: {body}");
+    let members = body.as_object().unwrap().keys();
+    let foreign: Vec<_> = members.filter(|member| !MEMBERS.contains(&member.as_str())).collect();
+    assert!(foreign.is_empty(), "{what}: {foreign:?}");
+    let errors = body["errors"].as_array().cloned().unwrap_or_default();
+    let echoes = errors.iter().flat_map(|error| [&error["pointer"], &error["reason"]]);
+    for echo in echoes.chain(body.get("detail")) {
+        let echo = echo.as_str().unwrap_or_else(|| panic!("{what}: {body}"));
+        assert!(echo.chars().count() <= 100 && !echo.chars().any(char::is_control), "{what}: {body}");
+    }
+}
