@@ -18,7 +18,5 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    service::run(&config.service, |host| async {
-        config.stage.build(&config, &{ host }).await
-    })
+    service::run(&config.service, async |host| config.stage.build(&config, &host).await)
 }

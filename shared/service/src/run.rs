@@ -3,7 +3,6 @@
 //! The address is bound first, so that a port that is taken is the first thing said; the stage is built next; then the two
 //! lines that tools wait for are written; then it serves until SIGTERM or Ctrl-C. A second signal ends it at once.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,11 +41,7 @@ pub struct Host {
 ///
 /// Exit code 0 after a clean drain, 1 if something failed or requests had to be cut off, 2 for flags that contradict each
 /// other. Every failure is one line on standard error.
-pub fn run<F, B>(config: &ServiceConfig, build: F) -> ExitCode
-where
-    F: FnOnce(Host) -> B,
-    B: Future<Output = anyhow::Result<Routes>>,
-{
+pub fn run(config: &ServiceConfig, build: impl AsyncFnOnce(Host) -> anyhow::Result<Routes>) -> ExitCode {
     if let Err(reason) = config.validate() {
         eprintln!("error: {reason}");
         return ExitCode::from(2);
@@ -92,11 +87,10 @@ fn log_to_stderr() {
 }
 
 /// Serves until a signal; the number of requests that were cut off.
-async fn serve<F, B>(config: &ServiceConfig, build: F) -> anyhow::Result<usize>
-where
-    F: FnOnce(Host) -> B,
-    B: Future<Output = anyhow::Result<Routes>>,
-{
+async fn serve(
+    config: &ServiceConfig,
+    build: impl AsyncFnOnce(Host) -> anyhow::Result<Routes>,
+) -> anyhow::Result<usize> {
     // The signals first: one that comes while the stage is built must not kill it half-way.
     let mut signals = Signals::new().context("cannot watch for signals")?;
     let socket = bind(config.listen).await?;

@@ -247,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_whose_caller_left_before_its_batch_is_not_done() {
         let (life, ledger) = (Lifecycle::new(), Ledger::new());
-        let done = Arc::new(Mutex::new(Vec::new()));
+        let done = Arc::new(Mutex::new(Vec::<u32>::new()));
         let disk = Arc::new(Semaphore::new(0));
         let (log, fsync) = (Arc::clone(&done), Arc::clone(&disk));
         let group = GroupCommit::start(10, &life, &ledger, move |batch: Vec<u32>| {

@@ -139,7 +139,8 @@ impl Blocks for KeyTable {
         .map_err(stores::Error::before_commit)?;
         let left = unused(&mut claim).await?;
         claim.commit().await.map_err(stores::Error::at_commit)?;
-        if left < self.stock.low_water {
+        // Also with a low-water mark of 0: an empty table must not stay empty.
+        if left < self.stock.low_water.max(1) {
             self.low.notify_one();
         }
         let codes: Vec<Code> = keys

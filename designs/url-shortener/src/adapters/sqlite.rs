@@ -121,19 +121,49 @@ impl Links for Sqlite {
 impl Sqlite {
     async fn insert_all(&self, links: Vec<NewLink>) -> Result<Vec<Result<Link, Error>>, Error> {
         let mut writer = self.db.writer().await?;
-        // IMMEDIATE: a transaction that reads first and then wants to write could be refused half-way.
-        let mut transaction = writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(stores::Error::before_commit)?;
-        let answers = insert_in(&mut transaction, links).await?;
-        transaction.commit().await.map_err(stores::Error::at_commit)?;
-        Ok(answers)
+        if let Some(answers) = attempt(&mut writer, &links, Rows::Together).await? {
+            return Ok(answers);
+        }
+        // Some number was in use. The generator of codes is broken, or two stages that number differently wrote to one
+        // database; both are bugs, so finding out whose it was may be slow.
+        let answers = attempt(&mut writer, &links, Rows::OneByOne).await?;
+        answers.ok_or_else(|| stores::Error::unavailable("rows written one by one were not counted one by one").into())
     }
 }
 
-/// Gives each link its number, answers those that need no row, and writes the others with one statement.
-async fn insert_in(connection: &mut SqliteConnection, links: Vec<NewLink>) -> Result<Vec<Result<Link, Error>>, Error> {
+/// How rows are written: in one statement, which tells how many were refused, or each in its own, which tells which.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Together,
+    OneByOne,
+}
+
+/// Inserts links in one transaction; `None`, and nothing inserted, if rows written together met a number in use.
+async fn attempt(
+    writer: &mut SqliteConnection,
+    links: &[NewLink],
+    rows: Rows,
+) -> Result<Option<Vec<Result<Link, Error>>>, Error> {
+    // IMMEDIATE: a transaction that reads first and then wants to write could be refused half-way.
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(stores::Error::before_commit)?;
+    let answers = insert_in(&mut transaction, links, rows).await?;
+    let end = match answers {
+        Some(_) => transaction.commit().await,
+        None => transaction.rollback().await,
+    };
+    end.map_err(stores::Error::at_commit)?;
+    Ok(answers)
+}
+
+/// Gives each link its number, answers those that need no row, and writes the others.
+async fn insert_in(
+    connection: &mut SqliteConnection,
+    links: &[NewLink],
+    how: Rows,
+) -> Result<Option<Vec<Result<Link, Error>>>, Error> {
     let mut counted = None;
     let mut answers = Vec::with_capacity(links.len());
     let mut rows = Vec::with_capacity(links.len());
@@ -163,25 +193,21 @@ async fn insert_in(connection: &mut SqliteConnection, links: Vec<NewLink>) -> Re
                 }
             },
         };
-        if let Some(asked) = &link.idempotency {
-            // Its answer must be there for the next link of this batch, which may ask for the same.
-            write(connection, &[(id, &link)]).await?;
-            remember(connection, asked, id, &link).await?;
-            answers.push(stored(id, link));
-        } else {
-            answers.push(stored(id, link.clone()));
-            rows.push((answers.len() - 1, id, link));
+        // The answer to an idempotency key must be there for the next link of this batch, which may ask for the same.
+        if how == Rows::Together && link.idempotency.is_none() {
+            rows.push((id, link));
+        } else if write(connection, &[(id, link)]).await? == 0 {
+            tracing::error!(number = id, "a generated code was in use already");
+            answers.push(Err(Error::CodeTaken));
+            continue;
         }
+        if let Some(asked) = &link.idempotency {
+            remember(connection, asked, id, link).await?;
+        }
+        answers.push(stored(id, link.clone()));
     }
-    let written = write(
-        connection,
-        &rows.iter().map(|(_, id, link)| (*id, link)).collect::<Vec<_>>(),
-    )
-    .await?;
-    if written != rows.len() as u64 {
-        refuse_doubles(connection, &rows, &mut answers).await?;
-    }
-    Ok(answers)
+    let written = write(connection, &rows).await?;
+    Ok((written == rows.len() as u64).then_some(answers))
 }
 
 fn stored(id: i64, link: NewLink) -> Result<Link, Error> {
@@ -247,30 +273,6 @@ async fn write(connection: &mut SqliteConnection, links: &[(i64, &NewLink)]) -> 
     .await
     .map_err(stores::Error::before_commit)?;
     Ok(written.rows_affected())
-}
-
-/// Some number was in use: finds out whose, and tells them. The generator of codes is broken, or two stages that number
-/// differently wrote to one database; both are bugs, so this may be slow.
-async fn refuse_doubles(
-    connection: &mut SqliteConnection,
-    rows: &[(usize, i64, NewLink)],
-    answers: &mut [Result<Link, Error>],
-) -> Result<(), Error> {
-    let mut seen = std::collections::HashSet::new();
-    for (position, id, link) in rows {
-        let ours: bool = sqlx::query_scalar("SELECT url = ?2 AND created_at = ?3 FROM links WHERE id = ?1")
-            .bind(id)
-            .bind(link.target.as_str())
-            .bind(link.created_at.cast_signed())
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(stores::Error::before_commit)?;
-        if !(seen.insert(*id) && ours) {
-            tracing::error!(number = id, "a generated code was in use already");
-            answers[*position] = Err(Error::CodeTaken);
-        }
-    }
-    Ok(())
 }
 
 async fn find(connection: &mut SqliteConnection, slug: &Slug) -> Result<Option<Row>, Error> {
