@@ -43,8 +43,11 @@ impl Layout {
         }
     }
 
-    /// Binds the calling thread to the generator's core.
-    pub fn pin_generator(&self) {
+    /// Binds the calling thread to the generator's core, and puts it and the servers that it starts ahead of other work.
+    pub fn take_place(&mut self) {
+        if platform::raise_priority() {
+            self.text += ", both at raised priority";
+        }
         self.pin(self.generator_core.as_slice());
     }
 

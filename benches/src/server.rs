@@ -280,7 +280,9 @@ impl Log {
             let lines = Arc::clone(&log.lines);
             log.reader = Some(thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    announce(&line, &sender);
+                    if announce(&line, &sender) {
+                        continue;
+                    }
                     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                     if lines.len() == 20 {
                         lines.pop_front();
@@ -349,14 +351,16 @@ fn command(setup: &Setup<'_>, stage: &str, data: &Path, quota: Option<&Quota>) -
     command
 }
 
-fn announce(line: &str, sender: &Sender<Address>) {
+/// Whether the line said where the server listens; then it has been passed on, and is no last word.
+fn announce(line: &str, sender: &Sender<Address>) -> bool {
     let address = if let Some(url) = line.strip_prefix("listening on ") {
         Address::Public(url.trim().to_owned())
     } else if let Some(url) = line.strip_prefix("admin on ") {
         Address::Admin(url.trim().to_owned())
     } else {
-        return;
+        return false;
     };
     // Nobody listens any more once the server is ready.
     let _ = sender.send(address);
+    true
 }

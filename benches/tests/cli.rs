@@ -1,4 +1,5 @@
 //! `lab` as a user meets it: what it prints, what it writes, how it ends.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! A climb over servers that do not do what they should, played by shell scripts beside a copy of the lab.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -61,7 +61,6 @@ pub fn run(request: &Request, layout: &Layout, progress: &Progress, stop: &Stop)
     let binary = Binary::find(&request.design)?;
     let description = binary.describe()?;
     let stages = select(&description.stages, &request.stages)?;
-    layout.pin_generator();
     let setup = Setup {
         binary: &binary,
         layout,

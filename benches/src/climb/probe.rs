@@ -18,9 +18,6 @@ const BACKLOG_LIMIT: Duration = Duration::from_secs(20);
 /// A server with a resource this full is at its end, whatever state the generator is in.
 const SERVER_FULL: f64 = 0.9;
 
-/// A generator that used less of its core than this was not late by itself.
-const BUSY: f64 = 0.85;
-
 /// How much time a climb takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
@@ -51,7 +48,7 @@ impl Effort {
     /// How long the rounds may take: a round that would not fit any more is left out.
     pub fn budget(self, stages: usize) -> Duration {
         let each = match self {
-            Self::Thorough => 50,
+            Self::Thorough => 60,
             Self::Quick => 20,
         };
         Duration::from_secs(each * stages as u64)
@@ -126,7 +123,7 @@ impl Probe {
     /// Something else took the generator's core: it was late without having been busy, and promises were broken. Such a
     /// look shows nothing.
     pub(super) fn disturbed(&self) -> bool {
-        self.seen == Seen::RigLimited && self.outcome.generator_cpu < BUSY
+        self.seen == Seen::RigLimited && self.outcome.was_idle()
     }
 
     pub(super) fn report(&self) -> ProbeReport {

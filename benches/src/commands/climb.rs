@@ -25,7 +25,8 @@ pub(super) fn run(args: ClimbArgs) -> Result<u8> {
     let stop = Stop::on_signals()?;
     // Before anything is pinned: a pinned thread sees one core.
     let machine = Machine::detect();
-    let layout = Layout::detect();
+    let mut layout = Layout::detect();
+    layout.take_place();
     let request = request(&args)?;
     let progress = Progress::spinner();
     progress.line(&format!("{}: {}", request.design, layout.text));

@@ -17,6 +17,8 @@ const MAX_MICROS: u64 = 60_000_000;
 const MAX_ERRORS: usize = 32;
 /// A run with a larger share of late operations says nothing about the server.
 const MAX_LATE: f64 = 0.01;
+/// A generator that used less of its core than this was not late by itself.
+const BUSY: f64 = 0.85;
 /// Nor does one whose generator had no time left.
 const MAX_CPU: f64 = 0.95;
 const MAX_EXAMPLES: usize = 5;
@@ -190,8 +192,14 @@ impl Outcome {
         self.offered_rps?;
         if self.sent_late() {
             return Some(format!(
-                "the generator sent {:.1} % of the operations late: it is limited, not the server",
-                self.late as f64 / self.planned.max(1) as f64 * 100.0
+                "the generator sent {:.1} % of the operations late at {:.0} % of its core: {}",
+                self.late as f64 / self.planned.max(1) as f64 * 100.0,
+                self.generator_cpu * 100.0,
+                if self.was_idle() {
+                    "something else took the core"
+                } else {
+                    "it is limited, not the server"
+                }
             ));
         }
         (self.generator_cpu > MAX_CPU).then(|| {
@@ -200,6 +208,11 @@ impl Outcome {
                 self.generator_cpu * 100.0
             )
         })
+    }
+
+    /// Whether the generator had time to spare: what it did late was not its own doing.
+    pub fn was_idle(&self) -> bool {
+        self.generator_cpu < BUSY
     }
 
     /// Whether too many operations were late for the run to be what it claims to be.

@@ -46,6 +46,11 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Puts the calling thread, and what it starts from now on, ahead of other work on the machine. Whether that was allowed.
+pub fn raise_priority() -> bool {
+    rustix::process::nice(-10).is_ok()
+}
+
 /// The kernel's name and version.
 pub fn kernel() -> String {
     let uname = rustix::system::uname();

@@ -1,4 +1,5 @@
 //! A tiny HTTP server in this process, with whatever bad manners a test needs.
+#![allow(clippy::unwrap_used, reason = "a helper of tests")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};

@@ -58,6 +58,15 @@ pub trait Clicks: Send + Sync + 'static {
     /// Adds many at once, in one transaction.
     fn add(&self, clicks: &[(Slug, u64)]) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Where a link stands in the store. Sums are best added in this order: neighbours share a page, which is then written
+    /// once and not once for each of them.
+    fn position(&self, slug: &Slug) -> u64 {
+        match slug {
+            Slug::Code(code) => code.number(),
+            Slug::Alias(_) => 0,
+        }
+    }
+
     /// How often a link was followed, as far as it was counted yet.
     fn count(&self, slug: &Slug) -> impl Future<Output = Result<u64, Error>> + Send;
 }

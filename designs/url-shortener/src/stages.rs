@@ -56,7 +56,7 @@ async fn single_table(config: &Config, host: &Host) -> anyhow::Result<Shortener<
 ///
 /// Adds:        a read-through cache with negative entries, one fetch per missing key; a click buffer.
 /// Fixes:       redirects touch neither query nor fsync.
-/// Costs:       memory; clicks of the last half second die with the process.
+/// Costs:       memory; clicks of the last second die with the process.
 /// Breaks when: each create is its own fsync.
 async fn cached(
     config: &Config,

@@ -12,9 +12,10 @@
 //! entries; what is asked for once does not push out what is asked for often (the `quick_cache` crate's policy, S3-FIFO).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
 use crate::domain::{Error, Idempotency, Link, NewLink, Slug};
 use crate::ports::Links;
@@ -23,6 +24,9 @@ use crate::ports::Links;
 /// other servers on the same store.
 pub const ABSENT_FOR: Duration = Duration::from_secs(1);
 
+/// How long a link counts as it was found. One's own deletes end it at once; this is the bound for those of other servers.
+pub const PRESENT_FOR: Duration = Duration::from_secs(600);
+
 /// Links with a cache in front. Clones share it.
 #[derive(Debug)]
 pub struct Cached<L> {
@@ -30,10 +34,11 @@ pub struct Cached<L> {
     entries: Arc<Cache<Slug, Entry>>,
 }
 
+/// What the store said, and when.
 #[derive(Clone, Debug)]
-enum Entry {
-    Present(Link),
-    Absent { since: Instant },
+struct Entry {
+    link: Option<Link>,
+    since: Instant,
 }
 
 impl<L: Links> Cached<L> {
@@ -48,14 +53,14 @@ impl<L: Links> Cached<L> {
     /// Fills a missing entry: by the first who asks, for all who ask meanwhile.
     async fn fetch(&self, slug: &Slug) -> Result<Option<Link>, Error> {
         let missing = match self.entries.get_value_or_guard_async(slug).await {
-            Ok(entry) => return Ok(entry.into_link()),
+            Ok(entry) => return Ok(entry.link),
             Err(missing) => missing,
         };
         // If this fails or is cut off, the guard is dropped and the next who waits tries.
         let link = self.inner.find(slug).await?;
-        let entry = match &link {
-            Some(link) => Entry::Present(link.clone()),
-            None => Entry::Absent { since: Instant::now() },
+        let entry = Entry {
+            link: link.clone(),
+            since: Instant::now(),
         };
         // Fails if the name was invalidated meanwhile: then this answer is ours alone.
         let _ = missing.insert(entry);
@@ -64,15 +69,9 @@ impl<L: Links> Cached<L> {
 }
 
 impl Entry {
-    fn into_link(self) -> Option<Link> {
-        match self {
-            Self::Present(link) => Some(link),
-            Self::Absent { .. } => None,
-        }
-    }
-
     fn is_stale(&self) -> bool {
-        matches!(self, Self::Absent { since } if since.elapsed() > ABSENT_FOR)
+        let good_for = if self.link.is_some() { PRESENT_FOR } else { ABSENT_FOR };
+        self.since.elapsed() > good_for
     }
 }
 
@@ -88,7 +87,7 @@ impl<L: Links> Links for Cached<L> {
 
     async fn find(&self, slug: &Slug) -> Result<Option<Link>, Error> {
         match self.entries.get(slug) {
-            Some(entry) if !entry.is_stale() => return Ok(entry.into_link()),
+            Some(entry) if !entry.is_stale() => return Ok(entry.link),
             Some(_) => drop(self.entries.remove_if(slug, Entry::is_stale)),
             None => {}
         }
@@ -226,6 +225,21 @@ mod tests {
         assert_eq!(slow.reads.load(Ordering::Relaxed), 1);
         assert!(cached.insert(vec![link(1)]).await[0].is_ok());
         assert!(cached.find(&slug(1)).await.unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_server_changed_is_seen_once_the_bound_has_passed() {
+        let (cached, slow) = slow();
+        slow.gate.add_permits(10);
+        assert!(cached.find(&slug(1)).await.unwrap().is_none());
+        slow.inner.insert(vec![link(1)]).await;
+        assert!(cached.find(&slug(1)).await.unwrap().is_none());
+        tokio::time::advance(ABSENT_FOR * 2).await;
+        assert!(!cached.find(&slug(1)).await.unwrap().unwrap().deleted);
+        slow.inner.delete(&slug(1), 1).await.unwrap();
+        assert!(!cached.find(&slug(1)).await.unwrap().unwrap().deleted);
+        tokio::time::advance(PRESENT_FOR * 2).await;
+        assert!(cached.find(&slug(1)).await.unwrap().unwrap().deleted);
     }
 
     #[tokio::test]

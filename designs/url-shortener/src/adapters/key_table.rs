@@ -17,8 +17,15 @@ use tokio::sync::Notify;
 use super::pooled::Blocks;
 use crate::domain::{CODES, Code, Error};
 
-/// Keys made in one transaction: holds the writer for some ten milliseconds.
-const BATCH: u32 = 2_000;
+/// Keys made in one transaction: holds the writer, and the core, for about a millisecond. More at once would be a burst
+/// that every redirect stands behind.
+const BATCH: u32 = 256;
+
+/// The same when keys run short, and when the table is filled for the first time.
+const HASTY_BATCH: u32 = 8 * BATCH;
+
+/// Between two transactions, as long as there is time.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long to wait after a refill that failed.
 const RETRY: Duration = Duration::from_millis(500);
@@ -68,8 +75,7 @@ impl KeyTable {
                 () = stopping.requested() => return,
                 () = self.low.notified() => {}
             }
-            // Creates go on from what is left, and the next claim below the mark wakes this task again; but if nothing is
-            // left, nobody claims successfully any more, so a failed filling is tried again here.
+            // Creates go on from what is left.
             while let Err(error) = self.fill().await {
                 tracing::warn!(%error, "cannot make keys ahead");
                 if !stopping.pause(RETRY).await {
@@ -82,11 +88,17 @@ impl KeyTable {
     /// Draws keys until the table is full.
     async fn fill(&self) -> Result<(), Error> {
         loop {
-            let missing = self.stock.size.saturating_sub(self.unused().await?);
+            let unused = self.unused().await?;
+            let missing = self.stock.size.saturating_sub(unused);
             if missing == 0 {
                 return Ok(());
             }
-            self.draw(missing.min(BATCH)).await?;
+            if unused > self.stock.low_water / 2 {
+                tokio::time::sleep(PAUSE).await;
+                self.draw(missing.min(BATCH)).await?;
+            } else {
+                self.draw(missing.min(HASTY_BATCH)).await?;
+            }
         }
     }
 
@@ -121,37 +133,33 @@ impl Blocks for KeyTable {
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(stores::Error::before_commit)?;
-        let keys: Vec<i64> = sqlx::query_scalar(
-            "SELECT key FROM keys WHERE position >= (SELECT next FROM marks WHERE name = 'position')
+        let keys: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT position, key FROM keys WHERE position >= (SELECT next FROM marks WHERE name = 'position')
              ORDER BY position LIMIT ?1",
         )
         .bind(self.stock.block)
         .fetch_all(&mut *claim)
         .await
         .map_err(stores::Error::before_commit)?;
-        sqlx::query(
-            "UPDATE marks SET next = 1 + (SELECT max(position) FROM (SELECT position FROM keys WHERE position >= next
-             ORDER BY position LIMIT ?1)) WHERE name = 'position' AND EXISTS (SELECT 1 FROM keys WHERE position >= next)",
-        )
-        .bind(self.stock.block)
-        .execute(&mut *claim)
-        .await
-        .map_err(stores::Error::before_commit)?;
+        let Some((last, _)) = keys.last() else {
+            self.low.notify_one();
+            return Err(Error::KeysExhausted);
+        };
+        sqlx::query("UPDATE marks SET next = ?1 + 1 WHERE name = 'position'")
+            .bind(last)
+            .execute(&mut *claim)
+            .await
+            .map_err(stores::Error::before_commit)?;
         let left = unused(&mut claim).await?;
         claim.commit().await.map_err(stores::Error::at_commit)?;
         // Also with a low-water mark of 0: an empty table must not stay empty.
         if left < self.stock.low_water.max(1) {
             self.low.notify_one();
         }
-        let codes: Vec<Code> = keys
+        let codes = keys
             .into_iter()
-            .filter_map(|key| u64::try_from(key).ok().and_then(Code::new))
-            .collect();
-        if codes.is_empty() {
-            Err(Error::KeysExhausted)
-        } else {
-            Ok(codes.into_iter())
-        }
+            .filter_map(|(_, key)| u64::try_from(key).ok().and_then(Code::new));
+        Ok(codes.collect::<Vec<_>>().into_iter())
     }
 }
 

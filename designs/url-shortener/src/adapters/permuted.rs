@@ -76,6 +76,10 @@ impl<S: Clicks> Clicks for Permuted<S> {
         self.inner.add(&inside).await
     }
 
+    fn position(&self, slug: &Slug) -> u64 {
+        self.inner.position(&self.inside(slug))
+    }
+
     async fn count(&self, slug: &Slug) -> Result<u64, Error> {
         self.inner.count(&self.inside(slug)).await
     }

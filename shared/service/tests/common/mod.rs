@@ -22,12 +22,12 @@ use testkit::server::Server;
 use utoipa::OpenApi;
 
 /// Starts the service under test with these flags, on free ports.
-pub fn start(flags: &[&str]) -> Server {
+pub(crate) fn start(flags: &[&str]) -> Server {
     Server::spawn(command(flags))
 }
 
 /// The command that [`start`] runs.
-pub fn command(flags: &[&str]) -> Command {
+pub(crate) fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut arguments = vec![
         "--listen",
@@ -45,7 +45,7 @@ pub fn command(flags: &[&str]) -> Command {
 }
 
 /// Serves and ends the process, if this is the process that was started for it.
-pub fn serve_if_asked() {
+pub(crate) fn serve_if_asked() {
     let Ok(arguments) = std::env::var("SERVE") else {
         return;
     };
@@ -115,12 +115,12 @@ async fn bulk(request: Request) -> String {
 }
 
 /// POST of plain bytes.
-pub fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Answer {
     testkit::http::request(addr, "POST", path, &[], body).unwrap()
 }
 
 /// Checks that an answer is a problem of this status and outcome, whole and of the documented shape.
-pub fn assert_problem(answer: &Answer, status: u16, outcome: &str) {
+pub(crate) fn assert_problem(answer: &Answer, status: u16, outcome: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(
         answer.header("content-type"),
@@ -141,7 +141,7 @@ pub fn assert_problem(answer: &Answer, status: u16, outcome: &str) {
 }
 
 /// What `work` answers, from `n` threads at once, in no order.
-pub fn in_parallel<T: Send + 'static>(n: usize, work: impl Fn(usize) -> T + Clone + Send + 'static) -> Vec<T> {
+pub(crate) fn in_parallel<T: Send + 'static>(n: usize, work: impl Fn(usize) -> T + Clone + Send + 'static) -> Vec<T> {
     let threads: Vec<_> = (0..n)
         .map(|i| {
             let work = work.clone();
@@ -152,7 +152,7 @@ pub fn in_parallel<T: Send + 'static>(n: usize, work: impl Fn(usize) -> T + Clon
 }
 
 /// Waits until something holds, or fails after 20 s.
-pub fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain");
@@ -161,7 +161,7 @@ pub fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// A figure from the metrics page.
-pub fn gauge(server: &Server, name: &str) -> f64 {
+pub(crate) fn gauge(server: &Server, name: &str) -> f64 {
     let page = testkit::http::get(server.admin(), "/metrics").unwrap();
     let line = page
         .text()

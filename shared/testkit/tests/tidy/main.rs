@@ -93,6 +93,11 @@ fn every_report_has_its_run() {
 }
 
 #[test]
+fn every_quoted_output_is_its_runs() {
+    tidy(pages::quoted_outputs_are_their_runs);
+}
+
+#[test]
 fn every_command_in_a_text_exists() {
     tidy(pages::make_targets_exist);
 }

@@ -72,6 +72,31 @@ pub(crate) fn reports_have_their_run(tree: &Tree) -> Vec<String> {
 
 const REPORT: &str = "<!-- report:";
 
+/// What a page shows as a command's output is, to the letter, what a committed run printed:
+/// `<!-- output: FILE -->` and then a fenced block.
+pub(crate) fn quoted_outputs_are_their_runs(tree: &Tree) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (path, text) in tree.ending(".md") {
+        for quote in text.split(OUTPUT).skip(1) {
+            let (file, rest) = quote.split_once("-->").unwrap_or((quote, ""));
+            let shown = rest
+                .trim_start()
+                .strip_prefix("```text\n")
+                .and_then(|rest| rest.split("```").next());
+            match tree.text(file.trim()) {
+                None => problems.push(format!("{path}: an output of {}, which is not there", file.trim())),
+                Some(printed) if shown != Some(printed) => {
+                    problems.push(format!("{path}: the output shown is not that of {}", file.trim()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    problems
+}
+
+const OUTPUT: &str = "<!-- output:";
+
 pub(crate) fn make_targets_exist(tree: &Tree) -> Vec<String> {
     let Some(makefile) = tree.text("Makefile") else {
         return vec!["Makefile: is not there".to_owned()];
@@ -139,6 +164,17 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(cut)
         .map(|word| word.trim_end_matches(['.', ':']))
         .filter(|word| !word.is_empty())
+}
+
+#[test]
+fn an_output_that_is_not_its_runs_is_found() {
+    let page = |shown: &str| format!("<!-- output: runs/a.out -->\n```text\n{shown}```\n<!-- output: gone.out -->");
+    let problems = |shown: &str| {
+        let page = page(shown);
+        quoted_outputs_are_their_runs(&Tree::sample(&[("a.md", &page), ("runs/a.out", "12 a second\n")]))
+    };
+    assert_eq!(problems("12 a second\n").len(), 1);
+    assert_eq!(problems("13 a second\n").len(), 2);
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub(crate) struct Tree {
 const FOREIGN: [&str; 2] = ["target", ".git"];
 
 /// Files that rules read. The rest only has to be there.
-const TEXTS: [&str; 9] = [
-    ".rs", ".md", ".toml", ".sql", ".sh", ".http", ".yaml", ".yml", "Makefile",
+const TEXTS: [&str; 10] = [
+    ".rs", ".md", ".toml", ".sql", ".sh", ".http", ".yaml", ".yml", ".out", "Makefile",
 ];
 
 impl Tree {

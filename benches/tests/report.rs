@@ -1,0 +1,109 @@
+//! The JSON of a climb, and the README block that is made from it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use lab::output::climb::ClimbReport;
+use lab::output::json::SCHEMA;
+use serde_json::Value;
+
+fn run() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/ledgers/climb.json")
+}
+
+fn value() -> Value {
+    serde_json::from_str(&fs::read_to_string(run()).unwrap()).unwrap()
+}
+
+/// A recorded file, read into the Rust type (which refuses unknown keys) and written again, is the same: so the file has
+/// exactly the keys of the type, and a changed type needs a new recording and a look at the schema version.
+#[test]
+fn a_recorded_climb_has_exactly_the_shape_that_is_written() {
+    let report: ClimbReport = serde_json::from_value(value()).unwrap();
+    assert_eq!(report.schema, SCHEMA);
+    assert_eq!(serde_json::to_value(&report).unwrap(), value());
+}
+
+#[test]
+fn the_keys_that_others_rely_on_are_there() {
+    let climb = value();
+    let has = |value: &Value, keys: &[&str]| {
+        for key in keys {
+            assert!(value.get(key).is_some(), "{key} is missing");
+        }
+    };
+    has(
+        &climb,
+        &["schema", "design", "seed", "machine", "layout", "slo", "stages"],
+    );
+    has(&climb["machine"], &["cpu", "cores", "memory_bytes", "kernel", "rustc"]);
+    for stage in climb["stages"].as_array().unwrap() {
+        has(
+            stage,
+            &[
+                "stage",
+                "knee_rps",
+                "rig_limited",
+                "p50_ms",
+                "p99_ms",
+                "bottleneck",
+                "violations",
+                "skipped",
+                "probes",
+            ],
+        );
+        has(&stage["bottleneck"], &["resource", "utilisation", "evidence"]);
+        for probe in stage["probes"].as_array().unwrap() {
+            has(
+                probe,
+                &[
+                    "offered_rps",
+                    "achieved_rps",
+                    "p50_ms",
+                    "p99_ms",
+                    "errors",
+                    "late",
+                    "dropped",
+                ],
+            );
+        }
+    }
+}
+
+fn report(readme: &std::path::Path, more: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["report", "url-shortener", "--run"])
+        .arg(run())
+        .arg("--readme")
+        .arg(readme)
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_readme_gets_the_table_of_its_run_and_a_typed_number_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let readme = dir.path().join("README.md");
+    fs::write(&readme, "before\n<!-- report: none -->\n<!-- /report -->\nafter\n").unwrap();
+    assert_eq!(
+        report(&readme, &["--check"]).status.code(),
+        Some(1),
+        "an empty block is not the run's"
+    );
+    assert!(report(&readme, &[]).status.success());
+    let text = fs::read_to_string(&readme).unwrap();
+    assert!(
+        text.starts_with("before\n<!-- report: ledgers/climb.json -->\n| stage |"),
+        "{text}"
+    );
+    assert!(text.ends_with("<!-- /report -->\nafter\n"));
+    assert!(text.contains("| `permuted` |") && text.contains("seed 1"), "{text}");
+    assert!(report(&readme, &["--check"]).status.success());
+    fs::write(&readme, text.replacen("| 0 |", "| 1 |", 1)).unwrap();
+    let check = report(&readme, &["--check"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("is not what"));
+}
