@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB    := $(TARGET)/release/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help climb run load test deps check bench report tools
+.PHONY: help climb run load test deps check bench ratios report tools
 
 help: ## this list
 	@echo "usage: make TARGET [D=design, default $(D)]"
@@ -40,6 +40,9 @@ check: tools ## format, lints, documentation, house rules, reports against their
 
 bench: tools ## micro-benchmarks of the idea files, the ledger and the caches
 	cargo bench --locked -p micro
+
+ratios: tools ## redirects beside a bare axum route, creates beside fdatasync: medians of interleaved rounds
+	@scripts/ratios
 
 report: tools ## rewrite the tables in a design's README from the newest committed runs
 	@scripts/report $(D)

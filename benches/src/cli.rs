@@ -113,6 +113,9 @@ pub struct LoadArgs {
     /// For how long: 10s, 2m.
     #[arg(short, long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
+    /// Load it in a closed loop for this long first, unmeasured: fills caches.
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
     /// Connections, which bound what is in flight.
     #[arg(short, long, default_value = "256", value_parser = count)]
     pub connections: usize,

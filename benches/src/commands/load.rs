@@ -16,6 +16,9 @@ use crate::stop::Stop;
 use crate::workload::Workload;
 use crate::workloads::{self, get::Get};
 
+/// Operations in flight while warming up, at the most.
+const WARM_UP_AT_ONCE: usize = 64;
+
 pub(super) fn run(args: &LoadArgs) -> Result<u8> {
     let mut file = args.json.as_deref().map(OutputFile::create).transpose()?;
     let stop = Stop::on_signals()?;
@@ -81,6 +84,7 @@ fn measure(args: &LoadArgs, generator: &mut Generator, workload: &mut dyn Worklo
         drain: args.drain,
         seed: args.seed,
     };
+    let broken = warm_up(args, generator, workload, stop)?;
     let progress = Progress::timed("load", args.duration);
     let outcome = generator.run(
         workload,
@@ -91,5 +95,21 @@ fn measure(args: &LoadArgs, generator: &mut Generator, workload: &mut dyn Worklo
         },
     );
     progress.clear();
-    outcome
+    let mut outcome = outcome?;
+    outcome.violations += broken;
+    Ok(outcome)
+}
+
+/// Runs unmeasured, but not unchecked: the violations seen.
+fn warm_up(args: &LoadArgs, generator: &mut Generator, workload: &mut dyn Workload, stop: &Stop) -> Result<u64> {
+    if args.warm_up.is_zero() {
+        return Ok(0);
+    }
+    let concurrency = args.closed.unwrap_or(args.connections).min(WARM_UP_AT_ONCE);
+    let plan = Plan::closed(concurrency, args.warm_up);
+    let mut watch = Watch {
+        stop,
+        tick: &mut |_| (),
+    };
+    Ok(generator.run(workload, &plan, &mut watch)?.violations)
 }

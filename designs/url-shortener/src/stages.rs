@@ -229,11 +229,12 @@ fn secret(config: &Config) -> anyhow::Result<CodeKey> {
     config::code_key(key.trim()).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-/// Writes a file that only its owner can read, all of it or nothing.
+/// Writes a file that only its owner can read, all of it or nothing, and never over one that is there: of two servers that
+/// start on a new directory at once, the second takes the key of the first.
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let draft = file.with_extension("draft");
+    let draft = file.with_extension(format!("draft-{}", std::process::id()));
     let mut out = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -242,7 +243,15 @@ fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
         .open(&draft)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
-    std::fs::rename(draft, file)
+    // Unlike a rename, a link replaces nothing.
+    let linked = std::fs::hard_link(&draft, file);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        // The name must survive a power cut as well as the links that will hang on it.
+        Ok(()) => std::fs::File::open(file.parent().unwrap_or(file))?.sync_all(),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells keys apart without telling the key: the code of a number that is given out last of all.

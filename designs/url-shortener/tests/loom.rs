@@ -2,6 +2,10 @@
 //! standard library's.
 
 #[path = "../src/key_pool.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "it is a public module of the design, and a private one here"
+)]
 mod key_pool;
 
 /// What the pool takes its locks from here.
@@ -17,10 +21,10 @@ use key_pool::KeyPool;
 use loom::sync::Arc;
 use loom::thread;
 
-type Pool = KeyPool<Range<u64>>;
+type Pool = KeyPool<Range<u32>>;
 
 /// Takes up to `most` names.
-fn take(pool: &Pool, most: usize) -> Vec<u64> {
+fn take(pool: &Pool, most: usize) -> Vec<u32> {
     (0..most).filter_map(|_| pool.take()).collect()
 }
 
@@ -36,7 +40,7 @@ fn two_takers_and_one_who_adds_a_block_never_double_nor_lose_a_name() {
             })
             .collect();
         pool.add(10..12);
-        let mut names: Vec<u64> = takers.into_iter().flat_map(|taker| taker.join().unwrap()).collect();
+        let mut names: Vec<u32> = takers.into_iter().flat_map(|taker| taker.join().unwrap()).collect();
         assert_eq!(names.len() + pool.left(), 3);
         names.extend(take(&pool, 4));
         names.sort_unstable();
@@ -65,8 +69,8 @@ fn what_is_left_is_never_more_than_was_added_nor_less_than_was_not_taken() {
 #[should_panic(expected = "twice")]
 fn a_pool_that_looks_and_takes_in_two_steps_is_caught() {
     loom::model(|| {
-        let cursor = Arc::new(sync::Mutex::new(0_u64));
-        let careless = |cursor: &sync::Mutex<u64>| {
+        let cursor = Arc::new(sync::Mutex::new(0_u32));
+        let careless = |cursor: &sync::Mutex<u32>| {
             let name = *cursor.lock().unwrap();
             *cursor.lock().unwrap() = name + 1;
             name

@@ -4,14 +4,17 @@ use axum::Router;
 use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// What [`router`] answers.
 pub(crate) const PATHS: [&str; 5] = ["/", "/openapi.json", "/docs", "/docs/", "/docs/{*file}"];
 
 /// The document and its page; whoever opens the bare address is led to it.
 pub(crate) fn router(document: OpenApi) -> Router {
+    // By default the page would send the document's address to a validator on the internet.
+    let config = Config::default().validator_url("none");
+    let page = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);
     Router::new()
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(page)
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
 }

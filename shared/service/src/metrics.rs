@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use ledger::Ledger;
+use ledger::{Ledger, Row};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -96,55 +96,55 @@ impl Metrics {
 #[derive(Debug)]
 struct LedgerMetrics(Ledger);
 
+/// A figure of every resource: name, help, type, and where it stands in a row of the ledger.
+type Figure = (&'static str, &'static str, MetricType, fn(&Row) -> f64);
+
+const FIGURES: [Figure; 5] = [
+    (
+        "resource_capacity",
+        "How many can hold the resource at once",
+        MetricType::Gauge,
+        |row| row.capacity,
+    ),
+    (
+        "resource_backlog",
+        "How many wait for the resource now",
+        MetricType::Gauge,
+        |row| row.backlog as f64,
+    ),
+    (
+        "resource_operations",
+        "How often the resource was used",
+        MetricType::Counter,
+        |row| row.operations as f64,
+    ),
+    (
+        "resource_busy_seconds",
+        "How long the resource was held, added up over its holders",
+        MetricType::Counter,
+        |row| row.busy_seconds,
+    ),
+    (
+        "resource_wait_seconds",
+        "How long holders had to wait for the resource, added up",
+        MetricType::Counter,
+        |row| row.wait_seconds,
+    ),
+];
+
 impl Collector for LedgerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rows = self.0.read();
-        let mut gauge = encoder.encode_descriptor(
-            "resource_capacity",
-            "How many can hold the resource at once",
-            None,
-            MetricType::Gauge,
-        )?;
-        for row in &rows {
-            ConstGauge::new(row.capacity)
-                .encode(gauge.encode_family(&[("resource", row.name), ("unit", row.unit)])?)?;
-        }
-        let mut gauge = encoder.encode_descriptor(
-            "resource_backlog",
-            "How many wait for the resource now",
-            None,
-            MetricType::Gauge,
-        )?;
-        for row in &rows {
-            let backlog = i64::try_from(row.backlog).unwrap_or(i64::MAX);
-            ConstGauge::new(backlog).encode(gauge.encode_family(&[("resource", row.name)])?)?;
-        }
-        let mut counter = encoder.encode_descriptor(
-            "resource_operations",
-            "How often the resource was used",
-            None,
-            MetricType::Counter,
-        )?;
-        for row in &rows {
-            ConstCounter::new(row.operations).encode(counter.encode_family(&[("resource", row.name)])?)?;
-        }
-        let mut counter = encoder.encode_descriptor(
-            "resource_busy_seconds",
-            "How long the resource was held, added up over its holders",
-            None,
-            MetricType::Counter,
-        )?;
-        for row in &rows {
-            ConstCounter::new(row.busy_seconds).encode(counter.encode_family(&[("resource", row.name)])?)?;
-        }
-        let mut counter = encoder.encode_descriptor(
-            "resource_wait_seconds",
-            "How long holders had to wait for the resource, added up",
-            None,
-            MetricType::Counter,
-        )?;
-        for row in &rows {
-            ConstCounter::new(row.wait_seconds).encode(counter.encode_family(&[("resource", row.name)])?)?;
+        for (name, help, kind, value) in FIGURES {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for row in &rows {
+                let labels = [("resource", row.name), ("unit", row.unit)];
+                let metric = family.encode_family(&labels)?;
+                match kind {
+                    MetricType::Counter => ConstCounter::new(value(row)).encode(metric)?,
+                    _ => ConstGauge::new(value(row)).encode(metric)?,
+                }
+            }
         }
         Ok(())
     }
@@ -190,8 +190,8 @@ mod tests {
         let page = Metrics::new(&ledger, &routes).render();
         for line in [
             r#"resource_capacity{resource="writer",unit="connections"} 1.0"#,
-            r#"resource_operations_total{resource="writer"} 1"#,
-            r#"resource_backlog{resource="writer"} 0"#,
+            r#"resource_operations_total{resource="writer",unit="connections"} 1.0"#,
+            r#"resource_backlog{resource="writer",unit="connections"} 0.0"#,
             r#"http_requests_total{route="/{code}",method="GET",status="302"} 1"#,
             r#"http_requests_total{route="/{code}",method="GET",status="404"} 1"#,
             r#"http_request_duration_seconds_count{route="/{code}",method="GET"} 2"#,

@@ -24,7 +24,7 @@ const ASK: &[u8] = b"GET /fast HTTP/1.1\r\nHost: t\r\n\r\n";
 
 fn under_way(server: &Server, requests: f64) {
     // Each request under way is one that was admitted, or waits to be, and not yet answered.
-    until(|| gauge(server, "resource_operations_total{resource=\"admission\"}") >= requests);
+    until(|| gauge(server, "resource_operations_total{resource=\"admission\"") >= requests);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn beyond_the_cap_and_the_queue_requests_are_shed_and_health_is_not() {
         assert!(answer.header("retry-after").is_some());
     }
     let held = std::thread::spawn(move || in_parallel(6, move |_| http::get(addr, "/slow/1000").unwrap()));
-    common::until(|| common::gauge(&server, "resource_operations_total{resource=\"admission\"}") >= 4.0);
+    common::until(|| common::gauge(&server, "resource_operations_total{resource=\"admission\"") >= 4.0);
     assert_eq!(http::get(server.addr(), "/livez").unwrap().status, 200);
     assert_eq!(http::get(server.admin(), "/readyz").unwrap().status, 200);
     held.join().unwrap();
@@ -235,8 +235,8 @@ fn the_ledger_shows_the_cpu_and_the_gate() {
     }
     let page = http::get(server.admin(), "/metrics").unwrap();
     for line in [
-        "resource_operations_total{resource=\"admission\"} 10",
-        "resource_operations_total{resource=\"cpu\"} 10",
+        "resource_operations_total{resource=\"admission\",unit=\"requests\"} 10.0",
+        "resource_operations_total{resource=\"cpu\",unit=\"cores\"} 10.0",
         "resource_capacity{resource=\"admission\",unit=\"requests\"} 512.0",
     ] {
         assert!(

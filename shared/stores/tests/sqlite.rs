@@ -135,6 +135,21 @@ async fn a_transaction_whose_request_was_dropped_is_rolled_back_and_frees_the_wr
     assert_eq!(count(&db).await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_open_a_new_file_together_migrate_it_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.db");
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let file = file.clone();
+            tokio::spawn(async move { Sqlite::open(&file, &schema(), &Ledger::new()).await })
+        })
+        .collect();
+    for opened in opened {
+        opened.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_file_with_another_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();

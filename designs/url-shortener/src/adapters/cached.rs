@@ -95,10 +95,16 @@ impl<L: Links> Links for Cached<L> {
     }
 
     async fn delete(&self, slug: &Slug, at: u64) -> Result<bool, Error> {
-        let deleted = self.inner.delete(slug, at).await;
-        // Also after a failure: nobody knows then what the store holds.
-        self.entries.remove(slug);
-        deleted
+        let (cached, slug) = (self.clone(), slug.clone());
+        // In a task of its own: whoever asked may be gone before the store has answered, and the entry must go all the same.
+        let task = tokio::spawn(async move {
+            let deleted = cached.inner.delete(&slug, at).await;
+            // Also after a failure: nobody knows then what the store holds.
+            cached.entries.remove(&slug);
+            deleted
+        });
+        task.await
+            .unwrap_or_else(|error| Err(stores::Error::unknown(error).into()))
     }
 
     async fn replay(&self, idempotency: &Idempotency) -> Result<Option<Link>, Error> {

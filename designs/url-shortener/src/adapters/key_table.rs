@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use service::{Lifecycle, Stopping};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::SqliteConnection;
 use stores::Sqlite;
 use tokio::sync::Notify;
 
 use super::pooled::Blocks;
+use super::sqlite;
 use crate::domain::{CODES, Code, Error};
 
 /// Keys made in one transaction: holds the writer, and the core, for about a millisecond. More at once would be a burst
@@ -129,10 +130,7 @@ impl Blocks for KeyTable {
 
     async fn claim(&self) -> Result<Self::Block, Error> {
         let mut writer = self.db.writer().await?;
-        let mut claim = writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(stores::Error::before_commit)?;
+        let mut claim = sqlite::begin(&mut writer).await.map_err(stores::Error::before_commit)?;
         let keys: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT position, key FROM keys WHERE position >= (SELECT next FROM marks WHERE name = 'position')
              ORDER BY position LIMIT ?1",

@@ -144,11 +144,7 @@ async fn attempt(
     links: &[NewLink],
     rows: Rows,
 ) -> Result<Option<Vec<Result<Link, Error>>>, Error> {
-    // IMMEDIATE: a transaction that reads first and then wants to write could be refused half-way.
-    let mut transaction = writer
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(stores::Error::before_commit)?;
+    let mut transaction = begin(writer).await.map_err(stores::Error::before_commit)?;
     let answers = insert_in(&mut transaction, links, rows).await?;
     let end = match answers {
         Some(_) => transaction.commit().await,
@@ -156,6 +152,11 @@ async fn attempt(
     };
     end.map_err(stores::Error::at_commit)?;
     Ok(answers)
+}
+
+/// Begins a transaction that will write. IMMEDIATE: one that reads first and then wants to write could be refused half-way.
+pub(super) async fn begin(writer: &mut SqliteConnection) -> sqlx::Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
+    writer.begin_with("BEGIN IMMEDIATE").await
 }
 
 /// Gives each link its number, answers those that need no row, and writes the others.

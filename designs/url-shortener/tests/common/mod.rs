@@ -31,6 +31,7 @@ pub(crate) const BLOCK: u64 = 100;
 /// Longer than anything that is waited for takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+#[allow(unused_macros, reason = "as above")]
 /// Makes a test of each behaviour in each stage, `stage::behaviour`, from functions of a stage's name.
 macro_rules! every_stage {
     ($($behaviour:ident),+ $(,)?) => {
@@ -41,6 +42,7 @@ macro_rules! every_stage {
     };
 }
 
+#[allow(unused_macros, reason = "as above")]
 /// The inner half of `every_stage`.
 macro_rules! one_stage {
     ($stage:ident, $($behaviour:ident),+) => {
@@ -98,6 +100,8 @@ pub(crate) fn command_in(folder: &std::path::Path, stage: &str, flags: &[&str]) 
         .arg(folder)
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .args(flags)
+        // Flags are environment variables too: none that happens to be set here is meant for it.
+        .env_clear()
         // By environment, so that a test may give the flag.
         .env("KEY_STOCK", "2000")
         .env("KEY_BLOCK", BLOCK.to_string());
@@ -281,7 +285,10 @@ pub(crate) fn assert_problem_body(body: &Value, status: u16, what: &str) {
     };
     assert_eq!(body["status"], status, "{what}: {body}");
     assert_eq!(text("type"), format!("/problems/{}", text("code")), "{what}");
-    assert!(!text("title").is_empty() && text("instance").starts_with("/req/"), "{what}: {body}");
+    assert!(
+        !text("title").is_empty() && text("instance").starts_with("/req/"),
+        "{what}: {body}"
+    );
     assert!(matches!(text("outcome"), "not_executed" | "unknown"), "{what}: {body}");
     let members = body.as_object().unwrap().keys();
     let foreign: Vec<_> = members.filter(|member| !MEMBERS.contains(&member.as_str())).collect();
@@ -290,6 +297,9 @@ pub(crate) fn assert_problem_body(body: &Value, status: u16, what: &str) {
     let echoes = errors.iter().flat_map(|error| [&error["pointer"], &error["reason"]]);
     for echo in echoes.chain(body.get("detail")) {
         let echo = echo.as_str().unwrap_or_else(|| panic!("{what}: {body}"));
-        assert!(echo.chars().count() <= 100 && !echo.chars().any(char::is_control), "{what}: {body}");
+        assert!(
+            echo.chars().count() <= 100 && !echo.chars().any(char::is_control),
+            "{what}: {body}"
+        );
     }
 }

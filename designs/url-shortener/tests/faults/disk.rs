@@ -1,0 +1,105 @@
+//! A disk that is full: writes are refused and say so, redirects go on, nothing acknowledged is lost, and once there is
+//! space again all is well without a restart.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+use testkit::server::Server;
+
+use crate::common::history::{Create, History};
+use crate::common::load::{create_batch, create_one};
+use crate::common::{Client, command_in, wait_until};
+
+/// A file system with room for the database and for a log of the usual four megabytes, unmounted at the end.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// None where this user may not mount one.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .arg(folder.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self { folder })
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("filler")
+    }
+
+    /// Takes all the space there is.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.filler()).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        while file.write_all(&[0]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_keeps_redirecting_and_recovers() {
+    let Some(disk) = SmallDisk::mount() else {
+        // Past the test's captured output: a test that could not be run is not to pass quietly.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: a_full_disk_refuses_writes_keeps_redirecting_and_recovers needs the right to mount a tmpfs (root)"
+        );
+        return;
+    };
+    let server = Server::spawn(command_in(disk.folder.path(), "permuted", &[]));
+    let mut client = Client::new(server.addr());
+    let mut history = History {
+        creates: create_batch(&mut client, 50),
+    };
+    let known: Vec<String> = history.acknowledged().map(|(code, _)| code.to_owned()).collect();
+    assert_eq!(known.len(), 50);
+
+    for cycle in 0..3 {
+        known.iter().for_each(|code| assert!(client.target_of(code).is_some()));
+        disk.fill();
+        let mut refused = 0;
+        wait_until("the full disk is noticed", || {
+            // Room within the log may be left for some.
+            let creates = create_batch(&mut client, 200);
+            refused += creates
+                .iter()
+                .filter(|create| matches!(create, Create::Refused { .. }))
+                .count();
+            history.creates.extend(creates);
+            refused > 0
+        });
+        for _ in 0..5 {
+            history.creates.push(create_one(&mut client));
+            known
+                .iter()
+                .for_each(|code| assert!(client.target_of(code).is_some(), "cycle {cycle}"));
+        }
+        disk.free();
+        wait_until("creates go on, without a restart", || {
+            history.creates.push(create_one(&mut client));
+            matches!(history.creates.last(), Some(Create::Acknowledged { .. }))
+        });
+    }
+    // What the disk holds is what was said, also after a restart.
+    drop(server);
+    let mut server = Server::spawn(command_in(disk.folder.path(), "permuted", &[]));
+    let mut client = Client::new(server.addr());
+    let violations = history.violations(&[], |code| client.target_of(code));
+    assert_eq!(violations, Vec::<String>::new());
+    assert!(server.terminate().success());
+}
