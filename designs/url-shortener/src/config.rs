@@ -21,7 +21,7 @@ pub struct Config {
     #[command(flatten)]
     pub service: ServiceConfig,
 
-    /// The address under which users reach the service, such as https://sho.rt [default: http:// and the listen address]
+    /// The address under which users reach the service, such as `https://sho.rt` [default: http:// and the listen address]
     #[arg(long, env = "PUBLIC_URL", value_parser = public_url)]
     pub public_url: Option<url::Url>,
 
