@@ -87,7 +87,11 @@ fn report(readme: &std::path::Path, more: &[&str]) -> std::process::Output {
 fn a_readme_gets_the_table_of_its_run_and_a_typed_number_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let readme = dir.path().join("README.md");
-    fs::write(&readme, "before\n<!-- report: none -->\n<!-- /report -->\nafter\n").unwrap();
+    fs::write(
+        &readme,
+        "before\n<!-- report: old/climb.json -->\n<!-- /report -->\nafter\n",
+    )
+    .unwrap();
     assert_eq!(
         report(&readme, &["--check"]).status.code(),
         Some(1),
@@ -96,7 +100,7 @@ fn a_readme_gets_the_table_of_its_run_and_a_typed_number_is_noticed() {
     assert!(report(&readme, &[]).status.success());
     let text = fs::read_to_string(&readme).unwrap();
     assert!(
-        text.starts_with("before\n<!-- report: ledgers/climb.json -->\n| stage |"),
+        text.starts_with(&format!("before\n<!-- report: {} -->\n| stage |", run().display())),
         "{text}"
     );
     assert!(text.ends_with("<!-- /report -->\nafter\n"));

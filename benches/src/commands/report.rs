@@ -1,7 +1,8 @@
 //! `lab report`: the table of a recorded climb in a README, so that no number there is typed by hand.
 //!
 //! The block lies between `<!-- report: RUN -->` and `<!-- /report -->`. Everything between the marks is replaced; the run
-//! is named in the opening mark, relative to the README, so that a check needs nothing else.
+//! is named in the opening mark, by its path from the root of the project, so that a check needs nothing else. A README may have
+//! several blocks, each with a run of another name.
 
 use std::fs;
 use std::path::Path;
@@ -26,9 +27,8 @@ pub(super) fn run(args: &ReportArgs) -> Result<u8> {
         args.design
     );
     let readme = fs::read_to_string(&args.readme).with_context(|| format!("cannot read {}", args.readme.display()))?;
-    let name = run_name(&args.run);
-    let block = markdown::block(&report, &name);
-    let wanted = replace(&readme, &name, &block).with_context(|| args.readme.display().to_string())?;
+    let block = markdown::block(&report, &args.run.display().to_string());
+    let wanted = replace(&readme, &args.run, &block).with_context(|| args.readme.display().to_string())?;
     if wanted == readme {
         return Ok(0);
     }
@@ -59,31 +59,36 @@ fn read(path: &Path) -> Result<ClimbReport> {
     Ok(report)
 }
 
-/// `<date>-<machine>/<file>`: the folder and the file, which is how runs are filed.
-fn run_name(path: &Path) -> String {
-    let parts: Vec<String> = path
-        .components()
-        .rev()
-        .take(2)
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect();
-    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+/// The text with the block of this run replaced: the one whose mark names a file of the same name.
+fn replace(text: &str, run: &Path, block: &str) -> Result<String> {
+    let file = run.file_name();
+    let marks = text.match_indices(OPEN).map(|(at, _)| at);
+    let mut ours = marks.filter(|at| Path::new(named(&text[*at..])).file_name() == file);
+    let start = ours.next().with_context(|| {
+        format!(
+            "there is no `{OPEN} ...` that names a run of the name of {}",
+            run.display()
+        )
+    })?;
+    ensure!(ours.next().is_none(), "two report blocks name {}", run.display());
+    let rest = &text[start + OPEN.len()..];
+    let length = rest.find(CLOSE).context("the report block has no `<!-- /report -->`")?;
+    ensure!(
+        !rest[..length].contains(OPEN),
+        "the report block has no `<!-- /report -->` of its own"
+    );
+    let end = start + OPEN.len() + length;
+    Ok(format!(
+        "{}{OPEN} {} -->\n{block}{}",
+        &text[..start],
+        run.display(),
+        &text[end..]
+    ))
 }
 
-/// The text with its one report block replaced.
-fn replace(text: &str, name: &str, block: &str) -> Result<String> {
-    let start = text
-        .find(OPEN)
-        .with_context(|| format!("there is no `{OPEN} ... -->` to write behind"))?;
-    let end = text[start..]
-        .find(CLOSE)
-        .context("the report block has no `<!-- /report -->`")?
-        + start;
-    ensure!(
-        text[end + CLOSE.len()..].find(OPEN).is_none(),
-        "there is more than one report block"
-    );
-    Ok(format!("{}{OPEN} {name} -->\n{block}{}", &text[..start], &text[end..]))
+/// The run that a mark names.
+fn named(mark: &str) -> &str {
+    mark[OPEN.len()..].split("-->").next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]
@@ -91,26 +96,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_block_changes() {
-        let text = "a\n<!-- report: old -->\nold\n<!-- /report -->\nb\n";
-        let once = replace(text, "new/climb.json", "table\n").unwrap();
-        assert_eq!(once, "a\n<!-- report: new/climb.json -->\ntable\n<!-- /report -->\nb\n");
-        assert_eq!(replace(&once, "new/climb.json", "table\n").unwrap(), once);
-    }
-
-    #[test]
-    fn a_readme_without_its_marks_is_an_error() {
-        assert!(replace("a", "n", "t").is_err());
-        assert!(replace("<!-- report: x -->", "n", "t").is_err());
-        let two = "<!-- report: x -->\n<!-- /report -->\n<!-- report: y -->\n<!-- /report -->\n";
-        assert!(replace(two, "n", "t").is_err());
-    }
-
-    #[test]
-    fn a_run_is_named_by_its_folder() {
+    fn only_the_block_of_the_run_changes() {
+        let text =
+            "a\n<!-- report: old/x.json -->\nold\n<!-- /report -->\nb\n<!-- report: old/y.json -->\n<!-- /report -->\n";
+        let run = Path::new("new/x.json");
+        let once = replace(text, run, "table\n").unwrap();
         assert_eq!(
-            run_name(Path::new("benches/runs/2026-11-22-vm/climb.json")),
-            "2026-11-22-vm/climb.json"
+            once,
+            "a\n<!-- report: new/x.json -->\ntable\n<!-- /report -->\nb\n<!-- report: old/y.json -->\n<!-- /report -->\n"
         );
+        assert_eq!(replace(&once, run, "table\n").unwrap(), once);
+    }
+
+    #[test]
+    fn a_readme_without_the_marks_of_the_run_is_an_error() {
+        let run = Path::new("new/x.json");
+        assert!(replace("a", run, "t").is_err());
+        assert!(replace("<!-- report: y.json -->\n<!-- /report -->", run, "t").is_err());
+        assert!(replace("<!-- report: x.json -->", run, "t").is_err());
+        let open = "<!-- report: x.json -->\n<!-- report: y.json -->\n<!-- /report -->\n";
+        assert!(replace(open, run, "t").is_err());
+        let two = "<!-- report: x.json -->\n<!-- /report -->\n".repeat(2);
+        assert!(replace(&two, run, "t").is_err());
     }
 }
