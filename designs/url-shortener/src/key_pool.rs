@@ -46,7 +46,7 @@
 //!
 //! A name is taken in some nanoseconds, by requests that take tens of microseconds: nobody ever waits here. An atomic
 //! cursor into an array would do it without a lock and make the switch to the next block the hard part. `tests/loom.rs`
-//! runs what is here through all interleavings; `benches/micro/key_pool.rs` measures it.
+//! runs what is here through all interleavings; `benches/micro/url_shortener.rs` measures it.
 
 use std::collections::VecDeque;
 

@@ -73,7 +73,7 @@ async fn cached(
 /// Adds:        keys made ahead, claimed in durable blocks; group commit.
 /// Fixes:       codes cannot be guessed; a commit carries every create that waits for it.
 /// Costs:       a table of keys as long as the one of links, and a page dirtied for each random key.
-/// Breaks when: pages and checkpoints, not fsyncs, fill the writer.
+/// Breaks when: writing a page for every random row, and not the fsync, is what takes the core.
 async fn pregenerated(
     config: &Config,
     host: &Host,

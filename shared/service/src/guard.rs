@@ -1,4 +1,4 @@
-//! The one service around a design's router: it bounds, admits, times and counts every request.
+//! The one function around a design's handlers: it finds the route, and bounds, admits, times and counts every request.
 //!
 //! Order matters. Whatever can be refused without work is refused first; the body is read before a place is taken, so that
 //! slow senders hold no place; the deadline runs from the moment the handler first waits. A handler dropped at its
