@@ -55,13 +55,14 @@ pub struct ClimbArgs {
     /// Shares of the operations: redirect=90,create=8,unknown=2.
     #[arg(long)]
     pub mix: Option<String>,
-    /// A flag for the servers, passed on as --KEY VALUE; may be given several times.
+    /// A flag for the servers, passed on as --KEY VALUE; may be given several times. `postgres-url=URL` or `redis-url=URL`
+    /// makes a stage use that engine, instead of one that the lab starts on the server's cores.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
-    /// Cores that a server may use, by quota: 0.5 is half of one. Makes a fast stage slow enough for a small machine.
+    /// Cores that a server and its engines may use, by quota: 0.5 is half of one. Makes a fast stage slow enough for a small machine.
     #[arg(long, value_name = "CORES", value_parser = number)]
     pub server_cpu: Option<f64>,
-    /// Make it an error when a stage's engine is not there.
+    /// Make it an error, not a skipped stage, when an engine is neither installed here nor given by --set.
     #[arg(long)]
     pub engines: bool,
     /// Connections of the generator, which bound what is in flight.

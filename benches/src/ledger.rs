@@ -33,6 +33,31 @@ pub struct Row {
 /// All resources at one moment, by name.
 pub type Rows = BTreeMap<String, Row>;
 
+/// The cores that everything under test runs on.
+pub const CPU: &str = "cpu";
+
+/// What one of several processes takes of them: `cpu/postgres`.
+pub const CPU_PARTS: &str = "cpu/";
+
+/// Makes [`CPU`] what the server and its engines (name, seconds used so far) take of the same cores together, and writes
+/// beside it what each of them takes. A server knows only of itself, and a core that its engine fills is full for it too.
+pub fn share_cpu(rows: &mut Rows, engines: &[(&str, f64)]) {
+    let Some(cpu) = rows.get_mut(CPU).filter(|_| !engines.is_empty()) else {
+        return;
+    };
+    let server = cpu.clone();
+    cpu.busy_s += engines.iter().map(|(_, busy_s)| busy_s).sum::<f64>();
+    for (name, busy_s) in engines {
+        let part = Row {
+            busy_s: *busy_s,
+            operations: 0.0, // nobody counts them
+            ..server.clone()
+        };
+        rows.insert(format!("{CPU_PARTS}{name}"), part);
+    }
+    rows.insert(format!("{CPU_PARTS}server"), server);
+}
+
 /// Asks a server for its ledger.
 ///
 /// # Errors
@@ -140,6 +165,27 @@ http_requests_total{route="/{code}",method="GET",status="302"} 5
             }
         );
         assert_eq!((rows["cpu"].capacity, rows["cpu"].busy_s), (2.0, 0.001));
+    }
+
+    #[test]
+    fn the_cpu_is_shared_with_the_engines() {
+        let mut rows = parse(PAGE).unwrap();
+        let alone = rows.clone();
+        share_cpu(&mut rows, &[]);
+        assert_eq!(rows, alone, "nobody to share with");
+        share_cpu(&mut rows, &[("postgres", 2.0), ("redis", 0.5)]);
+        let busy = |name: &str| (rows[name].busy_s, rows[name].capacity);
+        assert_eq!(busy("cpu"), (2.501, 2.0));
+        assert_eq!(busy("cpu/server"), (0.001, 2.0));
+        assert_eq!(busy("cpu/postgres"), (2.0, 2.0));
+        assert_eq!(busy("cpu/redis"), (0.5, 2.0));
+        assert_eq!(rows["sqlite_writer"], alone["sqlite_writer"]);
+        let mut without = Rows::new();
+        share_cpu(&mut without, &[("redis", 1.0)]);
+        assert!(
+            without.is_empty(),
+            "a server without a ledger says nothing of the cores"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! 2. [`generator`]: how load is made without coordinated omission.
 //! 3. [`knee`]: where to look for the highest rate that is served.
 //! 4. [`ledger`] and [`verdict`]: what was full there, and how that is known.
-//! 5. [`climb`]: all of it together, for every stage of a design, on servers started by [`server`].
+//! 5. [`climb`]: all of it together, for every stage of a design, on servers started by [`server`], with the engines that
+//!    they need ([`needs`]).
 //!
 //! Around them: [`commands`] and [`cli`] (what a user may ask), [`output`] (what a user gets), [`http`] (bytes on the
 //! wire), [`platform`] (what only Linux has).
@@ -20,6 +21,7 @@ pub mod knee;
 pub mod layout;
 pub mod ledger;
 pub mod machine;
+pub mod needs;
 pub mod output;
 pub mod platform;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Starts a design's server as a child process, and takes it away again on every way out.
 //!
-//! A [`Server`] owns all that a started stage leaves on the machine: the process, its data directory, its control group.
+//! A [`Server`] owns all that a started stage leaves on the machine: the process, its engines, its data directory, its control
+//! group.
 //! Dropping it (an error, a panic, Ctrl-C) kills the process and removes the rest. [`Server::stop`] is the polite way: SIGTERM,
 //! and the promise that a drained server exits with 0 is checked.
 
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::http::{Client, Target};
 use crate::layout::Layout;
+use crate::needs::{Engines, Need};
 use crate::platform::Quota;
 use crate::stop::Stop;
 
@@ -127,7 +129,8 @@ pub struct Server {
     /// Where it answers about itself.
     pub admin: Target,
     log: Log,
-    // Dropped after the process: first the group, then the directory.
+    // Dropped after the process: first the engines, then the group that they are in, then the directory.
+    engines: Engines,
     quota: Option<Quota>,
     _data: TempDir,
 }
@@ -140,27 +143,34 @@ struct Log {
 }
 
 impl Server {
-    /// Starts a stage on free ports with an empty data directory and waits until it is ready.
+    /// Starts a stage, after the engines that it needs, on free ports with an empty data directory and waits until it is
+    /// ready.
     ///
     /// # Errors
-    /// It does not start, dies, or is not ready in time; the text ends with its last line.
-    pub fn start(setup: &Setup<'_>, stage: &str, stop: &Stop) -> Result<Self> {
+    /// It or an engine does not start, dies, or is not ready in time; the text ends with its last line.
+    pub fn start(setup: &Setup<'_>, stage: &str, needs: &[Need], stop: &Stop) -> Result<Self> {
         let data = tempfile::Builder::new()
             .prefix(&format!("lab-{stage}-"))
             .tempdir_in(setup.data_root)
             .with_context(|| format!("cannot make a data directory in {}", setup.data_root.display()))?;
         let quota = setup.quota_cores.map(|cores| Quota::new(stage, cores)).transpose()?;
-        let mut command = command(setup, stage, data.path(), quota.as_ref());
         let spawned = thread::scope(|scope| {
             let start = scope.spawn(|| {
                 setup.layout.pin_server();
-                command.spawn()
+                let group = quota.as_ref().map(Quota::procs);
+                let engines = Engines::start(needs, setup.data_root, group.as_deref())?;
+                let child = command(setup, stage, data.path(), group.as_deref(), &engines)
+                    .spawn()
+                    .with_context(|| format!("cannot start {}", setup.binary.path.display()))?;
+                Ok((engines, child))
             });
             start.join()
         });
-        let mut child = spawned
-            .map_err(|_| anyhow!("the thread that starts a server panicked"))?
-            .with_context(|| format!("cannot start {}", setup.binary.path.display()))?;
+        let spawned = spawned.map_err(|_| anyhow!("the thread that starts a server panicked"))?;
+        let (engines, mut child) = spawned.or_else(|error: anyhow::Error| {
+            stop.check()?; // Ctrl-C ends an engine's helpers too, which is no fault of the engine
+            Err(error)
+        })?;
         let (log, addresses) = Log::follow(child.stderr.take());
         let nowhere = Target::of(([0, 0, 0, 0], 0).into());
         let mut server = Self {
@@ -169,6 +179,7 @@ impl Server {
             public: nowhere.clone(),
             admin: nowhere,
             log,
+            engines,
             quota,
             _data: data,
         };
@@ -181,11 +192,17 @@ impl Server {
         self.quota.as_ref().map(Quota::cores)
     }
 
-    /// An error with its last words when the server is no longer there.
+    /// The engines beside it.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// An error with its last words when the server, or an engine of its own, is no longer there.
     ///
     /// # Errors
-    /// The server has died.
+    /// One of them has died.
     pub fn check_alive(&mut self) -> Result<()> {
+        self.engines.check_alive()?;
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
@@ -315,14 +332,14 @@ enum Address {
     Admin(String),
 }
 
-fn command(setup: &Setup<'_>, stage: &str, data: &Path, quota: Option<&Quota>) -> Command {
-    let mut command = match quota {
+fn command(setup: &Setup<'_>, stage: &str, data: &Path, group: Option<&Path>, engines: &Engines) -> Command {
+    let mut command = match group {
         None => Command::new(&setup.binary.path),
-        Some(quota) => {
+        Some(group) => {
             // The shell joins the group before it becomes the server, so that no part of the server runs outside.
             let mut command = Command::new("sh");
             command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
-            command.arg(quota.procs()).arg(&setup.binary.path);
+            command.arg(group).arg(&setup.binary.path);
             command
         }
     };
@@ -337,6 +354,7 @@ fn command(setup: &Setup<'_>, stage: &str, data: &Path, quota: Option<&Quota>) -
             "--data-dir",
         ])
         .arg(data)
+        .args(engines.flags())
         .args(
             setup
                 .set

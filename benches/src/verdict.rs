@@ -14,7 +14,9 @@
 //! A resource whose utilisation nears 1 is *full*: nothing gets faster before it does. Where none is full the operations
 //! spend their time somewhere all the same: the resource with the largest share of the service time (busy + waited for,
 //! an operation) is named, as *latency-bound*. What no resource accounts for is charged to a CPU that is well used, because
-//! the queue for a core cannot be seen from inside; with a CPU that is not, it is *unaccounted*, and named so. Where the generator could not make the load, nothing is named
+//! the queue for a core cannot be seen from inside; with a CPU that is not, it is *unaccounted*, and named so. The CPU is that
+//! of everything under test: engines that the lab started run on the server's cores, and `cpu/postgres` beside `cpu` says
+//! what one of them took. Such parts are never named themselves, they explain the whole. Where the generator could not make the load, nothing is named
 //! (*rig-limited*): only that the server was not at its end.
 //!
 //! Little's law is the cross-check: the operations found inside at the arrivals must be the throughput times the mean
@@ -29,7 +31,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Row, Rows};
+use crate::ledger::{CPU, CPU_PARTS, Row, Rows};
 
 /// From this utilisation on a resource is full.
 const FULL: f64 = 0.85;
@@ -38,7 +40,6 @@ const CLOSE: f64 = 0.07;
 /// The queue at the server's door. A request holds it from beginning to end, so it is as busy as everything behind it
 /// together: its busy time says nothing, only the time waited for it does.
 const DOOR: &str = "admission";
-const CPU: &str = "cpu";
 /// From this utilisation on the operations have to queue for a core.
 const CPU_QUEUES: f64 = 0.5;
 /// How far the two sides of Little's law may be apart.
@@ -144,8 +145,9 @@ pub fn usages(evidence: &Evidence) -> Vec<Usage> {
 }
 
 fn usage(name: &str, before: &Row, after: &Row, evidence: &Evidence) -> Option<Usage> {
-    let capacity = match (name, evidence.cpu_quota_cores) {
-        ("cpu", Some(quota)) if quota < after.capacity => quota,
+    let of_cpu = name == CPU || is_part(name);
+    let capacity = match evidence.cpu_quota_cores {
+        Some(quota) if of_cpu && quota < after.capacity => quota,
         _ => after.capacity,
     };
     if capacity <= 0.0 || evidence.seconds <= 0.0 {
@@ -166,12 +168,42 @@ fn usage(name: &str, before: &Row, after: &Row, evidence: &Evidence) -> Option<U
     })
 }
 
+fn is_part(resource: &str) -> bool {
+    resource.starts_with(CPU_PARTS)
+}
+
+/// Who takes how much of the CPU, the largest share first: name and utilisation. Empty where the server has it alone.
+///
+/// A core cannot be more than full. Where clocks disagree by a little, or a quota lets a little more through, the parts
+/// are of what counts as full.
+pub fn cpu_parts(usages: &[Usage]) -> impl Iterator<Item = (&str, f64)> {
+    let whole = usages.iter().find(|usage| usage.resource == CPU);
+    let over = whole.map_or(1.0, |cpu| cpu.utilisation.max(1.0));
+    usages
+        .iter()
+        .filter_map(move |usage| Some((usage.resource.strip_prefix(CPU_PARTS)?, usage.utilisation / over)))
+}
+
+/// `, of which postgres 61 %, server 24 %`.
+fn of_which(usages: &[Usage]) -> String {
+    let parts: Vec<String> = cpu_parts(usages)
+        .map(|(name, utilisation)| format!("{name} {:.0} %", utilisation * 100.0))
+        .collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(", of which {}", parts.join(", "))
+    }
+}
+
 /// Names the resource that gives first; `None` for a server without a ledger.
 pub fn judge(evidence: &Evidence) -> Option<Verdict> {
-    let usages = usages(evidence);
+    let mut usages = usages(evidence);
+    let parts = of_which(&usages);
+    usages.retain(|usage| !is_part(&usage.resource));
     let mut verdict = match &evidence.rig {
         Some(reason) => rig_limited(reason, &usages),
-        None => full(&usages).or_else(|| latency_bound(&usages, evidence))?,
+        None => full(&usages, &parts).or_else(|| latency_bound(&usages, &parts, evidence))?,
     };
     verdict.warnings = warnings(evidence, &usages);
     Some(verdict)
@@ -194,15 +226,16 @@ fn rig_limited(reason: &str, usages: &[Usage]) -> Verdict {
 }
 
 /// The fullest of the full ones. The door is only named when nothing behind it is full: then it is too narrow.
-fn full(usages: &[Usage]) -> Option<Verdict> {
+fn full(usages: &[Usage], parts: &str) -> Option<Verdict> {
     let mut full = usages.iter().filter(|usage| usage.utilisation >= FULL);
     let first = full
         .clone()
         .find(|usage| usage.resource != DOOR)
         .or_else(|| full.next())?;
     let ceiling = first.ceiling_rps.unwrap_or_default();
+    let parts = if first.resource == CPU { parts } else { "" };
     let mut evidence = format!(
-        "{} is busy {:.0} % of the time ({}); one operation takes {} of it, which allows {ceiling:.0} operations/s",
+        "{} is busy {:.0} % of the time ({}){parts}; one operation takes {} of it, which allows {ceiling:.0} operations/s",
         first.resource,
         first.utilisation.min(1.0) * 100.0,
         capacity(first),
@@ -228,7 +261,7 @@ fn full(usages: &[Usage]) -> Option<Verdict> {
 }
 
 /// The resource that holds the largest share of the service time, or the time that none holds.
-fn latency_bound(usages: &[Usage], evidence: &Evidence) -> Option<Verdict> {
+fn latency_bound(usages: &[Usage], parts: &str, evidence: &Evidence) -> Option<Verdict> {
     let held = |usage: &Usage| match usage.resource.as_str() {
         DOOR => usage.wait_ms,
         _ => usage.demand_ms + usage.wait_ms,
@@ -241,7 +274,7 @@ fn latency_bound(usages: &[Usage], evidence: &Evidence) -> Option<Verdict> {
     let busy = first.utilisation * 100.0;
     let evidence = if queues(first) {
         format!(
-            "nothing is full; of {service} mean service time an operation spends {} with cpu, {} of it in a queue that no resource accounts for; cpu is busy {busy:.0} % of the time",
+            "nothing is full; of {service} mean service time an operation spends {} with cpu, {} of it in a queue that no resource accounts for; cpu is busy {busy:.0} % of the time{parts}",
             time(share(first)),
             time(rest),
         )
@@ -438,6 +471,52 @@ mod tests {
         let verdict = judge(&evidence).unwrap();
         assert_eq!(verdict.reason, Reason::Full);
         assert!((verdict.utilisation - 0.98).abs() < 1e-9);
+    }
+
+    /// What `ledger::share_cpu` makes of a server and two engines.
+    #[test]
+    fn a_core_that_an_engine_fills_is_full_and_the_engine_is_said() {
+        let parts = [
+            ("cpu", 1.0, 9.0, 0.0),
+            ("cpu/server", 1.0, 2.4, 0.0),
+            ("cpu/postgres", 1.0, 6.1, 0.0),
+            ("cpu/redis", 1.0, 0.5, 0.0),
+            ("pool", 8.0, 60.0, 5.0),
+        ];
+        let verdict = judge(&evidence(&parts)).unwrap();
+        assert_eq!((verdict.resource.as_str(), verdict.reason), ("cpu", Reason::Full));
+        assert_eq!(
+            verdict.evidence,
+            "cpu is busy 90 % of the time (1 connection), of which postgres 61 %, server 24 %, redis 5 %; one operation takes 900.0 us of it, which allows 1111 operations/s"
+        );
+        let alone = judge(&evidence(&[("cpu", 1.0, 2.4, 0.0), parts[4]])).unwrap();
+        assert_eq!(alone.reason, Reason::LatencyBound, "the server alone is not full");
+        // The parts are shares of what the quota allows, and never more than all of it.
+        let mut evidence = evidence(&[("cpu", 1.0, 5.2, 0.0), ("cpu/server", 1.0, 5.2, 0.0)]);
+        evidence.cpu_quota_cores = Some(0.5);
+        let verdict = judge(&evidence).unwrap();
+        assert!(
+            verdict
+                .evidence
+                .contains("100 % of the time (0.5 connections), of which server 100 %"),
+            "{}",
+            verdict.evidence
+        );
+    }
+
+    #[test]
+    fn a_part_of_the_cpu_is_never_named_itself() {
+        // As large as the whole, and close to it: no second resource.
+        let full = judge(&evidence(&[("cpu", 1.0, 9.9, 0.0), ("cpu/server", 1.0, 9.8, 0.0)])).unwrap();
+        assert!(!full.evidence.contains("is close"), "{}", full.evidence);
+        // Its time is not counted twice: 1.0 of 2.0 ms are nobody's, and those of an idle CPU are unaccounted.
+        let found = [
+            ("cpu", 1.0, 2.0, 0.0),
+            ("cpu/postgres", 1.0, 1.9, 0.0),
+            ("pool", 8.0, 8.0, 0.0),
+        ];
+        let idle = judge(&evidence(&found)).unwrap();
+        assert!(idle.evidence.contains("1.00 ms where no resource"), "{}", idle.evidence);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const DESCRIBE: &str = r#"{"schema":1,"design":"url-shortener","stages":[
   {"name":"first","idea":"it","needs":[],"roles":["all"],"nodes":1},
-  {"name":"shared","idea":"with a database","needs":["postgres"],"roles":["all"],"nodes":1}]}"#;
+  {"name":"shared","idea":"with engines","needs":["postgres","redis"],"roles":["all"],"nodes":1},
+  {"name":"cached","idea":"with one engine","needs":["redis"],"roles":["all"],"nodes":1}]}"#;
 
 /// One test at a time: a file that is still open for writing in a child that another thread has just forked cannot be run.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -36,8 +38,7 @@ fn stage(script: &str) -> Place {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(env!("CARGO_BIN_EXE_lab"), dir.path().join("lab")).unwrap();
     let design = dir.path().join("url-shortener");
-    let text =
-        format!("#!/bin/sh\nif [ \"$1\" = --describe ]; then\ncat <<'END'\n{DESCRIBE}\nEND\nexit 0\nfi\n{script}\n");
+    let text = format!("#!/bin/sh\nif [ \"$1\" = --describe ]; then echo '{DESCRIBE}'; exit 0; fi\n{script}\n");
     fs::write(&design, text).unwrap();
     fs::set_permissions(&design, fs::Permissions::from_mode(0o755)).unwrap();
     Place { dir, _alone: alone }
@@ -50,7 +51,11 @@ fn climb(dir: &Path, args: &[&str]) -> Command {
 }
 
 fn fails(dir: &Path, args: &[&str]) -> String {
-    let Output { status, stderr, .. } = climb(dir, args).output().unwrap();
+    failure(dir, &mut climb(dir, args))
+}
+
+fn failure(dir: &Path, command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
     assert_eq!(status.code(), Some(1));
     assert_eq!(leftovers(dir), Vec::<PathBuf>::new(), "data directories are gone");
     let text = String::from_utf8(stderr).unwrap();
@@ -73,16 +78,67 @@ fn a_server_that_dies_at_its_start_is_quoted() {
     );
 }
 
+/// On a machine whose `PATH` leads to no Redis.
 #[test]
 fn a_stage_without_its_engine_is_skipped_or_an_error() {
     let dir = stage("exit 1");
-    let skipped = fails(dir.path(), &["--stages", "shared"]);
+    let without = |args: &[&str]| failure(dir.path(), climb(dir.path(), args).env("PATH", dir.path()));
+    let skipped = without(&["--stages", "cached"]);
+    let how = "needs redis: install it (`make deps`, as root on Debian), or give --set redis-url=URL";
     assert!(
-        skipped.contains("no stage can run") && skipped.contains("--set postgres-url=URL"),
+        skipped.contains("no stage can run") && skipped.contains(how),
         "{skipped}"
     );
-    let demanded = fails(dir.path(), &["--stages", "shared", "--engines"]);
-    assert!(demanded.contains("stage shared: needs postgres"), "{demanded}");
+    let demanded = without(&["--stages", "cached", "--engines"]);
+    assert!(demanded.contains(&format!("stage cached: {how}")), "{demanded}");
+}
+
+#[test]
+fn an_engine_that_somebody_runs_is_taken_and_none_is_started() {
+    let dir = stage("echo \"$*\" >&2; exit 1");
+    let set = ["--set", "postgres-url=postgres://a", "--set", "redis-url=redis://b"];
+    let line = fails(dir.path(), &[&["--stages", "shared"], &set[..]].concat());
+    assert!(
+        line.contains("--postgres-url postgres://a --redis-url redis://b") && line.matches("-url").count() == 2,
+        "{line}"
+    );
+}
+
+/// The engines are there before the server, and gone with it, whatever ends the lab.
+#[test]
+fn a_stage_gets_engines_of_its_own_and_leaves_none() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let dir = stage("echo \"$*\" > \"$0.args\"; echo $$ > \"$0.pid\"; exec sleep 60");
+        let mut lab = climb(dir.path(), &["--stages", "shared", "--engines"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = pid(&dir.path().join("url-shortener.pid"));
+        let args = fs::read_to_string(dir.path().join("url-shortener.args")).unwrap();
+        let urls = [value(&args, "--postgres-url"), value(&args, "--redis-url")];
+        assert!(urls.iter().all(|url| answers(url)), "{urls:?}");
+        assert_eq!(engine_folders(dir.path()), 2);
+
+        kill_process(Pid::from_child(&lab), signal).unwrap();
+        assert_eq!(end(&mut lab), (signal == Signal::TERM).then_some(1));
+        eventually(|| !urls.iter().any(|url| answers(url)) && engine_folders(dir.path()) == 0);
+        if signal == Signal::KILL {
+            // What is beyond the lab's power then: its servers stay.
+            kill_process(server, Signal::KILL).unwrap();
+        } else {
+            assert_eq!(leftovers(dir.path()), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[test]
+fn engines_are_gone_when_the_server_does_not_start() {
+    let dir = stage("echo \"$*\" > \"$0.args\"; exit 3");
+    let line = fails(dir.path(), &["--stages", "cached"]);
+    assert!(line.contains("stage cached died (exit status: 3)"), "{line}");
+    let args = fs::read_to_string(dir.path().join("url-shortener.args")).unwrap();
+    assert!(!answers(&value(&args, "--redis-url")));
 }
 
 #[test]
@@ -90,7 +146,7 @@ fn an_unknown_stage_is_named_with_those_there_are() {
     let dir = stage("exit 1");
     let line = fails(dir.path(), &["--stages", "second"]);
     assert!(
-        line.contains("there is no stage `second`; there are: first, shared"),
+        line.contains("there is no stage `second`; there are: first, shared, cached"),
         "{line}"
     );
 }
@@ -121,14 +177,36 @@ fn an_interrupted_climb_takes_its_servers_along() {
     }
 }
 
+fn value(args: &str, flag: &str) -> String {
+    let mut words = args.split_whitespace().skip_while(|word| *word != flag);
+    words.nth(1).unwrap_or_else(|| panic!("no {flag} in {args}")).to_owned()
+}
+
+fn answers(url: &str) -> bool {
+    let rest = url.split_once("://").unwrap().1;
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    TcpStream::connect(rest.split('/').next().unwrap()).is_ok()
+}
+
+fn engine_folders(dir: &Path) -> usize {
+    let of_an_engine = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("loadbearing-");
+    leftovers(dir).into_iter().filter(of_an_engine).count()
+}
+
 fn pid(file: &Path) -> Pid {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    let mut found = None;
+    eventually(|| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        if let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) {
-            return pid;
-        }
-        assert!(Instant::now() < deadline, "the server did not start");
+        found = text.trim().parse().ok().and_then(Pid::from_raw);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn eventually(mut happens: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !happens() {
+        assert!(Instant::now() < deadline, "it did not happen within a minute");
         thread::sleep(Duration::from_millis(10));
     }
 }

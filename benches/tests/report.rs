@@ -7,7 +7,8 @@ use std::process::Command;
 
 use lab::output::climb::ClimbReport;
 use lab::output::json::SCHEMA;
-use serde_json::Value;
+use lab::output::markdown;
+use serde_json::{Value, json};
 
 fn run() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/ledgers/climb.json")
@@ -70,6 +71,37 @@ fn the_keys_that_others_rely_on_are_there() {
             );
         }
     }
+}
+
+/// Which engines, and how much of a full core the largest of them took, stand in the table; nothing else changes.
+#[test]
+fn a_run_with_engines_says_so() {
+    let mut climb = value();
+    let without: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    let stage = climb["stages"].as_array_mut().unwrap().last_mut().unwrap();
+    stage["engines"] = json!([
+        {"engine": "postgres", "version": "15.18", "place": "local"},
+        {"engine": "redis", "version": null, "place": "redis://cache:6379"},
+    ]);
+    stage["bottleneck"]["resource"] = json!("cpu");
+    stage["bottleneck"]["reason"] = json!("full");
+    let mut part = stage["ledger"][0].clone();
+    part["resource"] = json!("cpu/postgres");
+    part["utilisation"] = json!(0.61);
+    stage["ledger"].as_array_mut().unwrap().push(part);
+    let with: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&with).unwrap(), climb);
+
+    let (without, with) = (markdown::block(&without, "run"), markdown::block(&with, "run"));
+    assert!(with.contains("% busy (postgres 61 %) |"), "{with}");
+    assert!(
+        with.ends_with("`permuted` ran on postgres 15.18 (local) and redis at redis://cache:6379.\n"),
+        "{with}"
+    );
+    assert!(
+        !without.contains("ran on") && !without.contains("postgres"),
+        "{without}"
+    );
 }
 
 fn report(readme: &std::path::Path, more: &[&str]) -> std::process::Output {

@@ -44,10 +44,31 @@ fn with_shared_fsyncs_the_core_is_full() {
     }
 }
 
+/// Recorded by a quick climb of 2026-11-25 with `--mix redirect=20,create=60,unknown=20`: Postgres and Redis on the
+/// server's core.
+#[test]
+fn a_core_shared_with_engines_is_full_although_the_server_is_not() {
+    let shared = verdict("shared");
+    assert_eq!((shared.resource.as_str(), shared.reason), ("cpu", Reason::Full));
+    let parts = "(1 core), of which server 61 %, postgres 25 %, redis 11 %; one operation takes";
+    assert!(shared.evidence.contains(parts), "{}", shared.evidence);
+
+    // What the server alone knows of the same probe.
+    let mut alone = recorded("shared");
+    for rows in [&mut alone.before, &mut alone.after] {
+        let server = rows["cpu/server"].clone();
+        rows.insert("cpu".to_owned(), server);
+        rows.retain(|name, _| !name.starts_with("cpu/"));
+    }
+    let alone = judge(&alone).unwrap();
+    assert_eq!(alone.reason, Reason::LatencyBound, "{}", alone.evidence);
+    assert!(!alone.evidence.contains("of which"), "{}", alone.evidence);
+}
+
 /// The ceiling is arithmetic on the ledger; the throughput was counted by the generator. Neither knows the other.
 #[test]
 fn no_stage_served_more_than_its_ceiling() {
-    for stage in ["single_table", "cached", "pregenerated", "permuted"] {
+    for stage in ["single_table", "cached", "pregenerated", "permuted", "shared"] {
         let evidence = recorded(stage);
         let ceiling = usages(&evidence)
             .iter()

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::climb::stage::Running;
 use crate::layout::Layout;
+use crate::needs::{self, Need};
 use crate::output::climb::{Phase, Skipped, StageReport};
 use crate::output::progress::Progress;
 use crate::server::{Binary, Server, Setup, Stage};
@@ -72,13 +73,13 @@ pub fn run(request: &Request, layout: &Layout, progress: &Progress, stop: &Stop)
     let mut running = Vec::new();
     for (place, stage) in stages.into_iter().enumerate() {
         stop.check()?;
-        match missing(stage, &request.set) {
-            Some(reason) if request.engines => bail!("stage {}: {reason}", stage.name),
-            Some(reason) => {
+        match needs::find(&stage.needs, &request.set, &request.data_root) {
+            Ok(needs) => running.push((place, prepare(request, &setup, stage, &needs, progress, stop)?)),
+            Err(reason) if request.engines => bail!("stage {}: {reason}", stage.name),
+            Err(reason) => {
                 progress.line(&format!("{}: skipped, {reason}", stage.name));
                 reports.push((place, StageReport::skipped(stage, Skipped(reason))));
             }
-            None => running.push((place, prepare(request, &setup, stage, progress, stop)?)),
         }
     }
     ensure!(!running.is_empty(), "no stage can run: {}", reasons(&reports));
@@ -109,13 +110,21 @@ fn fits(spent: Duration, done: u32, budget: Duration) -> bool {
     done == 0 || spent + spent / (done + 1) <= budget
 }
 
-fn prepare(request: &Request, setup: &Setup<'_>, stage: &Stage, progress: &Progress, stop: &Stop) -> Result<Running> {
+fn prepare(
+    request: &Request,
+    setup: &Setup<'_>,
+    stage: &Stage,
+    needs: &[Need],
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Running> {
+    let with = needs::to_start(needs).map_or_else(String::new, |engines| format!(" {engines} and the server"));
     progress.phase(
         &stage.name,
         Phase::Prepare,
-        &format!("starting, then making {} items", request.items),
+        &format!("starting{with}, then making {} items", request.items),
     );
-    let server = Server::start(setup, &stage.name, stop)?;
+    let server = Server::start(setup, &stage.name, needs, stop)?;
     let workload = workloads::of(
         &request.design,
         &workloads::Options {
@@ -141,21 +150,6 @@ fn select<'a>(all: &'a [Stage], wanted: &[String]) -> Result<Vec<&'a Stage>> {
         .iter()
         .filter(|stage| wanted.is_empty() || wanted.contains(&stage.name))
         .collect())
-}
-
-/// Why a stage cannot run here: an engine whose address nobody gave.
-fn missing(stage: &Stage, set: &[(String, String)]) -> Option<String> {
-    let absent: Vec<&str> = stage
-        .needs
-        .iter()
-        .map(String::as_str)
-        .filter(|need| !set.iter().any(|(key, _)| *key == format!("{need}-url")))
-        .collect();
-    let first = absent.first()?;
-    Some(format!(
-        "needs {}: start it and give its address, --set {first}-url=URL",
-        absent.join(" and ")
-    ))
 }
 
 fn reasons(reports: &[(usize, StageReport)]) -> String {
@@ -205,22 +199,5 @@ mod tests {
         assert!(fits(140, 1), "the second takes half of the first");
         assert!(!fits(150, 1));
         assert!(fits(160, 2) && !fits(170, 2));
-    }
-
-    #[test]
-    fn an_engine_is_there_when_its_address_is() {
-        let shared = stage("shared", &["postgres", "redis"]);
-        let set = |keys: &[&str]| {
-            keys.iter()
-                .map(|k| (k.to_string(), "url".to_owned()))
-                .collect::<Vec<_>>()
-        };
-        assert!(missing(&stage("a", &[]), &[]).is_none());
-        assert!(missing(&shared, &set(&["postgres-url", "redis-url"])).is_none());
-        assert!(
-            missing(&shared, &set(&["postgres-url"]))
-                .unwrap()
-                .contains("--set redis-url=URL")
-        );
     }
 }

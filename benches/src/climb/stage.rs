@@ -158,6 +158,7 @@ impl Running {
             stage: self.stage.name.clone(),
             idea: self.stage.idea.clone(),
             skipped: None,
+            engines: self.server.engines().reports(),
             knees_rps: rates.clone(),
             knee_rps: median(&mut rates),
             knee_min_rps: rates.first().copied(),
@@ -245,7 +246,7 @@ impl Running {
 
     fn load(&mut self, plan: &Plan, stop: &Stop) -> Result<(Outcome, Around)> {
         self.generator.ready()?;
-        let before = ledger::read(&mut self.admin)?;
+        let before = self.ledger()?;
         let start = Instant::now();
         let mut watch = Watch {
             stop,
@@ -257,10 +258,17 @@ impl Running {
         self.server.check_alive()?;
         let around = Around {
             before,
-            after: ledger::read(&mut self.admin)?,
+            after: self.ledger()?,
             time,
         };
         Ok((outcome?, around))
+    }
+
+    /// The server's ledger, with the CPU of the engines that share its cores.
+    fn ledger(&mut self) -> Result<Rows> {
+        let mut rows = ledger::read(&mut self.admin)?;
+        ledger::share_cpu(&mut rows, &self.server.engines().cpu());
+        Ok(rows)
     }
 
     fn settle(&mut self, stop: &Stop) -> Result<Option<String>> {

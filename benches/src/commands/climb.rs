@@ -10,6 +10,7 @@ use crate::climb::{self, Effort, Request};
 use crate::http::Target;
 use crate::layout::Layout;
 use crate::machine::Machine;
+use crate::needs::without_password;
 use crate::output::climb::{ClimbReport, Slo};
 use crate::output::json::{OutputFile, SCHEMA};
 use crate::output::progress::Progress;
@@ -42,7 +43,11 @@ pub(super) fn run(args: ClimbArgs) -> Result<u8> {
         seed: request.seed,
         items: request.items,
         mix: request.mix,
-        set: request.set,
+        set: request
+            .set
+            .into_iter()
+            .map(|(key, value)| (key, without_password(&value)))
+            .collect(),
         server_cpu_cores: request.server_cpu,
         rounds,
         quick: args.quick,
@@ -112,9 +117,10 @@ fn data_root(args: &ClimbArgs) -> Result<PathBuf> {
     })
 }
 
-/// The command line with the executable's bare name: where it lay says nothing.
+/// The command line with the executable's bare name (where it lay says nothing) and without passwords.
 fn command_line() -> String {
     let arguments = std::env::args().skip(1).map(|argument| {
+        let argument = without_password(&argument);
         if argument.contains([' ', '"', '\'']) {
             format!("{argument:?}")
         } else {

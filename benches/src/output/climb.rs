@@ -31,7 +31,7 @@ pub struct ClimbReport {
     pub items: usize,
     /// Shares of the operations, where they are not the design's own.
     pub mix: Option<String>,
-    /// Flags passed to the servers.
+    /// Flags passed to the servers, without passwords.
     pub set: Vec<(String, String)>,
     /// Cores that each server was allowed to use by quota; null without one.
     pub server_cpu_cores: Option<f64>,
@@ -102,6 +102,9 @@ pub struct StageReport {
     pub idea: String,
     /// Why it was not run; null when it was.
     pub skipped: Option<String>,
+    /// The engines beside its server; left out when there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineReport>,
     /// The knee: the median over the rounds. Null when skipped.
     pub knee_rps: Option<f64>,
     /// The lowest of the rounds.
@@ -118,7 +121,8 @@ pub struct StageReport {
     pub p99_ms: Option<f64>,
     /// What gave first; null when skipped, or where the server has no ledger.
     pub bottleneck: Option<Bottleneck>,
-    /// Every resource just past the knee, the fullest first.
+    /// Every resource just past the knee, the fullest first. With local engines `cpu` is that of all processes under test,
+    /// and `cpu/server`, `cpu/postgres` what each of them took of it.
     pub ledger: Vec<Usage>,
     /// What the verdict was made from.
     pub recorded: Option<Evidence>,
@@ -143,6 +147,7 @@ impl StageReport {
             stage: stage.name.clone(),
             idea: stage.idea.clone(),
             skipped: Some(reason.0),
+            engines: Vec::new(),
             knee_rps: None,
             knee_min_rps: None,
             knee_max_rps: None,
@@ -157,6 +162,32 @@ impl StageReport {
             violation_examples: Vec::new(),
             verified: String::new(),
             probes: Vec::new(),
+        }
+    }
+}
+
+/// An engine that a stage ran on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineReport {
+    /// Its name, as in `--describe`.
+    pub engine: String,
+    /// Its version; null for one that somebody else runs.
+    pub version: Option<String>,
+    /// `local` for a process that the lab started on the server's cores, else its URL, without password.
+    pub place: String,
+}
+
+impl EngineReport {
+    /// The place of an engine that the lab started.
+    pub const LOCAL: &str = "local";
+}
+
+impl fmt::Display for EngineReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{} {version} ({})", self.engine, self.place),
+            None => write!(f, "{} at {}", self.engine, self.place),
         }
     }
 }

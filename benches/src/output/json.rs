@@ -1,4 +1,5 @@
-//! The JSON that `--json` writes. Units stand in the key names; [`SCHEMA`] changes when a key does.
+//! The JSON that `--json` writes. Units stand in the key names; [`SCHEMA`] changes when a key does. A key that was added
+//! later is left out where it has nothing to say, so that recorded runs stay what they are.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::ledger::CPU;
 use crate::output::climb::{ClimbReport, StageReport};
 use crate::output::text::rate;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, cpu_parts};
 
 /// The lines between the report marks, the last one with its line end.
 pub fn block(report: &ClimbReport, run: &str) -> String {
@@ -31,6 +32,10 @@ pub fn block(report: &ClimbReport, run: &str) -> String {
         report.layout.text,
         report.rounds,
     );
+    for stage in report.stages.iter().filter(|stage| !stage.engines.is_empty()) {
+        let engines: Vec<String> = stage.engines.iter().map(ToString::to_string).collect();
+        let _ = writeln!(out, "`{}` ran on {}.", stage.stage, engines.join(" and "));
+    }
     out
 }
 
@@ -42,7 +47,12 @@ fn row(stage: &StageReport) -> String {
     let bottleneck = stage.bottleneck.as_ref().map_or_else(
         || "-".to_owned(),
         |found| match found.reason {
-            Reason::Full => format!("`{}` {:.0} % busy", found.resource, found.utilisation.min(1.0) * 100.0),
+            Reason::Full => format!(
+                "`{}` {:.0} % busy{}",
+                found.resource,
+                found.utilisation.min(1.0) * 100.0,
+                mostly(stage)
+            ),
             Reason::LatencyBound => format!("latency: `{}`", found.resource),
             Reason::RigLimited => "rig-limited".to_owned(),
         },
@@ -56,6 +66,15 @@ fn row(stage: &StageReport) -> String {
         number(stage.p99_ms),
         stage.violations
     )
+}
+
+/// ` (postgres 61 %)`: who takes most of a full CPU, where the server shares it.
+pub fn mostly(stage: &StageReport) -> String {
+    let cpu = stage.bottleneck.as_ref().is_some_and(|found| found.resource == CPU);
+    let first = cpu_parts(&stage.ledger).next().filter(|_| cpu);
+    first.map_or_else(String::new, |(name, utilisation)| {
+        format!(" ({name} {:.0} %)", utilisation * 100.0)
+    })
 }
 
 /// `12,300 (11,900-12,700)`.

@@ -3,8 +3,8 @@
 
 use crate::generator::{Latencies, Outcome};
 use crate::output::climb::{ClimbReport, StageReport};
-use crate::output::markdown::knee;
-use crate::verdict::Reason;
+use crate::output::markdown::{knee, mostly};
+use crate::verdict::{Reason, cpu_parts};
 use crate::workload::Verified;
 
 /// Prints one run of `lab load`.
@@ -87,7 +87,7 @@ pub fn climb(report: &ClimbReport) {
     }
     println!();
     println!(
-        "{:<14} {:>24} {:>9} {:>9}  {:<26} {:>10}",
+        "{:<14} {:>24} {:>9} {:>9}  {:<30} {:>10}",
         "stage", "knee req/s (spread)", "p50 ms", "p99 ms", "bottleneck", "violations"
     );
     for stage in &report.stages {
@@ -115,13 +115,18 @@ fn row(stage: &StageReport) {
     let bottleneck = stage.bottleneck.as_ref().map_or_else(
         || "-".to_owned(),
         |found| match found.reason {
-            Reason::Full => format!("{} {:.0} % busy", found.resource, found.utilisation.min(1.0) * 100.0),
+            Reason::Full => format!(
+                "{} {:.0} % busy{}",
+                found.resource,
+                found.utilisation.min(1.0) * 100.0,
+                mostly(stage)
+            ),
             Reason::LatencyBound => format!("latency-bound: {}", found.resource),
             Reason::RigLimited => "rig-limited".to_owned(),
         },
     );
     println!(
-        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<26} {:>10}",
+        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<30} {:>10}",
         stage.stage,
         knee(stage),
         number(stage.p50_ms),
@@ -138,12 +143,29 @@ fn details(stage: &StageReport) {
             println!("  warning: {warning}");
         }
     }
+    if !stage.engines.is_empty() {
+        println!("  engines: {}", engines(stage));
+    }
     if !stage.verified.is_empty() {
         println!("  verified: {}", stage.verified);
     }
     for example in &stage.violation_examples {
         println!("  violation: {example}");
     }
+}
+
+/// Which engines a stage ran on, and of which of them there is no evidence.
+fn engines(stage: &StageReport) -> String {
+    let seen = |name: &str| cpu_parts(&stage.ledger).any(|(part, _)| part == name);
+    let engines: Vec<String> = stage
+        .engines
+        .iter()
+        .map(|engine| {
+            let unseen = if seen(&engine.engine) { "" } else { ", its CPU not seen" };
+            format!("{engine}{unseen}")
+        })
+        .collect();
+    engines.join("; ")
 }
 
 fn promises(report: &ClimbReport) -> String {

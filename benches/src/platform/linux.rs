@@ -82,6 +82,62 @@ pub fn pin(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// CPU time of a process and of all that it has started, what has ended included; `None` when it is not there. Counted by
+/// the kernel in ticks of 10 ms a process.
+pub fn tree_cpu(root: u32) -> Option<Duration> {
+    let processes: Vec<Process> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .filter_map(|entry| Process::parse(&fs::read_to_string(entry.path().join("stat")).ok()?))
+        .collect();
+    processes.iter().find(|process| process.id == root)?;
+    let mut ticks = 0;
+    let mut tree = vec![root];
+    while let Some(id) = tree.pop() {
+        ticks += processes
+            .iter()
+            .filter(|process| process.id == id)
+            .map(|process| process.ticks)
+            .sum::<u64>();
+        tree.extend(
+            processes
+                .iter()
+                .filter(|process| process.parent == id)
+                .map(|process| process.id),
+        );
+    }
+    Some(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
+
+/// A line of `/proc/PID/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    id: u32,
+    parent: u32,
+    /// utime + stime + cutime + cstime: its own, and that of the children that it has waited for.
+    ticks: u64,
+}
+
+impl Process {
+    fn parse(stat: &str) -> Option<Self> {
+        // The name stands in parentheses and may hold anything.
+        let (id, rest) = stat.split_once(" (")?;
+        let fields: Vec<&str> = rest.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(Self {
+            id: id.parse().ok()?,
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: fields
+                .get(11..15)?
+                .iter()
+                .map(|ticks| ticks.parse::<u64>().unwrap_or(0))
+                .sum(),
+        })
+    }
+}
+
 /// The processor's name.
 pub fn cpu_model() -> String {
     field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned())
@@ -121,4 +177,54 @@ fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_whatever_its_name() {
+        let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 5 6 7";
+        let process = Process {
+            id: 42,
+            parent: 7,
+            ticks: 124,
+        };
+        assert_eq!(Process::parse(line), Some(process));
+        assert_eq!(Process::parse("no process"), None);
+    }
+
+    #[test]
+    fn the_time_of_children_counts_while_they_live_and_when_they_are_gone() {
+        let script = "while :; do :; done & read line; kill $!; wait $!; echo gone; read line";
+        let mut parent = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let id = parent.id();
+        let used = || tree_cpu(id).unwrap();
+        while used() < Duration::from_millis(100) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let alive = used();
+        let mut orders = parent.stdin.take().unwrap();
+        orders.write_all(b"end\n").unwrap();
+        let mut answer = String::new();
+        BufReader::new(parent.stdout.as_mut().unwrap())
+            .read_line(&mut answer)
+            .unwrap();
+        assert_eq!(answer, "gone\n");
+        assert!(used() >= alive, "{:?} is less than {alive:?}", used());
+        drop(orders);
+        parent.wait().unwrap();
+        assert_eq!(tree_cpu(id), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! Everything that only Linux offers: pinning, a precise timer, CPU quotas, facts from /proc.
+//! Everything that only Linux offers: pinning, a precise timer, CPU quotas, CPU times and facts from /proc.
 //!
 //! Elsewhere the plain fallback works without them, and [`PINNING`] says so in the layout line. Nothing outside this
 //! module asks which system it runs on.
@@ -8,14 +8,16 @@ mod linux;
 #[cfg(target_os = "linux")]
 mod quota;
 #[cfg(target_os = "linux")]
-pub use linux::{PINNING, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin};
+pub use linux::{PINNING, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin, tree_cpu};
 #[cfg(target_os = "linux")]
 pub use quota::Quota;
 
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(not(target_os = "linux"))]
-pub use other::{PINNING, Quota, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin};
+pub use other::{
+    PINNING, Quota, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin, tree_cpu,
+};
 
 use std::time::Duration;
 

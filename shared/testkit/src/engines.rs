@@ -21,15 +21,14 @@
 //!
 //! One server is shared by all tests of a test binary, and each call has a database of
 //! its own in it. The server ends with the process, however that ends
-//! (`keeper.rs` says how). A test that wants to kill or freeze a server takes one of
+//! (the crate `engines` says how). A test that wants to kill or freeze a server takes one of
 //! its own: [`Engine`].
 //!
 //! Each call leaves a line in the file that `ENGINE_REPORT` names: engine, where it came
 //! from, version, test. From these `make test` says what its engine tests ran on.
 
 mod container;
-mod local;
-mod machine;
+mod own;
 mod postgres;
 mod redis;
 
@@ -38,11 +37,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-use self::local::Kind;
+use ::engines::{Installed, Keeper, Kind};
 
-use crate::keeper::Keeper;
-
-pub use self::local::Engine;
+pub use self::own::Engine;
 
 /// The URL of an empty logical database on a real Redis. The module says where from.
 ///
@@ -88,20 +85,24 @@ struct Sources {
     /// Appended to the command line of a local server that a test binary shares.
     shared_args: &'static [&'static str],
     container: fn() -> Result<(String, Keeper), String>,
+    /// Asks a running server for its version.
+    version: fn(url: &str) -> Result<String, String>,
 }
 
 const REDIS: Sources = Sources {
-    kind: &redis::KIND,
+    kind: &::engines::REDIS,
     variable: "TEST_REDIS_URL",
-    shared_args: &[],
+    shared_args: redis::MANY_DATABASES,
     container: container::redis,
+    version: redis::version,
 };
 
 const POSTGRES: Sources = Sources {
-    kind: &postgres::KIND,
+    kind: &::engines::POSTGRES,
     variable: "TEST_POSTGRES_URL",
-    shared_args: postgres::WITHOUT_DURABILITY,
+    shared_args: postgres::SHARED,
     container: container::postgres,
+    version: postgres::version,
 };
 
 /// A running server that all tests of this process share.
@@ -122,14 +123,18 @@ enum Kept {
 impl Shared {
     fn find(sources: &Sources) -> Result<Self, String> {
         let from_environment = std::env::var(sources.variable).ok().filter(|url| !url.is_empty());
-        Self::from_first(sources, from_environment, machine::find_binary(sources.kind).as_deref())
+        Self::from_first(sources, from_environment, sources.kind.find())
     }
 
-    fn from_first(sources: &Sources, from_environment: Option<String>, binary: Option<&Path>) -> Result<Self, String> {
+    fn from_first(
+        sources: &Sources,
+        from_environment: Option<String>,
+        installed: Option<Installed>,
+    ) -> Result<Self, String> {
         let (source, url, kept) = if let Some(url) = from_environment {
             (sources.variable, url, None)
-        } else if let Some(binary) = binary {
-            let engine = Engine::start(sources.kind, binary, sources.shared_args)?;
+        } else if let Some(installed) = installed {
+            let engine = Engine::start(&installed, sources.shared_args)?;
             (
                 "local server",
                 engine.url().to_owned(),
@@ -139,7 +144,7 @@ impl Shared {
             let (url, keeper) = (sources.container)().map_err(|problem| nothing_found(sources, &problem))?;
             ("container", url, Some(Kept::Container { _keeper: keeper }))
         };
-        let version = (sources.kind.version)(&url)?;
+        let version = (sources.version)(&url)?;
         Ok(Self {
             url,
             source,
@@ -216,8 +221,7 @@ mod tests {
     #[test]
     fn the_environment_comes_first_and_must_answer() {
         let dead = "redis://127.0.0.1:1".to_owned();
-        let binary = machine::find_binary(&redis::KIND);
-        let problem = Shared::from_first(&REDIS, Some(dead), binary.as_deref()).err().unwrap();
+        let problem = Shared::from_first(&REDIS, Some(dead), REDIS.kind.find()).err().unwrap();
         assert!(problem.contains("redis://127.0.0.1:1"), "{problem}");
     }
 

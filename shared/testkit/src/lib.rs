@@ -11,6 +11,9 @@
 //! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test |
 //! | [`clock`] | time that moves when the test says so |
 //!
+//! What starts an engine, and sees that nothing is left of it, is the crate `engines` (`shared/engines`): the lab needs
+//! it too.
+//!
 //! Helpers here panic when a test cannot go on: in a test, a panic with one clear
 //! sentence *is* the error message. What a test may want to look at comes as a `Result`.
 //!
@@ -20,6 +23,5 @@ pub mod clock;
 pub mod contract;
 pub mod engines;
 pub mod http;
-mod keeper;
 pub mod scripts;
 pub mod server;

@@ -11,7 +11,7 @@
 //! Every server of this house says on standard error when it is ready, in two lines:
 //! `listening on http://ADDR` and `admin on http://ADDR`. Starting waits for these, so a
 //! test neither guesses a port nor sleeps. Dropped, the server is killed; when the test
-//! process itself is killed, a small shell does it (`keeper.rs`).
+//! process itself is killed, a small shell does it (`shared/engines/src/keeper.rs`).
 
 mod stderr;
 
@@ -22,10 +22,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engines::Keeper;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use self::stderr::Stderr;
-use crate::keeper::Keeper;
 
 /// How long a server may take to be ready, and how long to end after SIGTERM: it promises
 /// 8 s for the latter, and a debug build on a busy machine gets as much again.

@@ -2,15 +2,14 @@
 //!
 //! The container library removes a container when its value is dropped, which never
 //! happens to a value in a `static`, nor to any after a kill. So the value is forgotten
-//! here and a [keeper](crate::keeper) removes the container, by way of the `docker` command.
+//! here and a [`Keeper`] removes the container, by way of the `docker` command.
 
+use ::engines::Keeper;
 use testcontainers_modules::postgres::Postgres;
 use testcontainers_modules::redis::Redis;
 use testcontainers_modules::testcontainers::core::error::Result;
 use testcontainers_modules::testcontainers::runners::SyncRunner;
 use testcontainers_modules::testcontainers::{Container, Image, ImageExt, TestcontainersError};
-
-use crate::keeper::Keeper;
 
 /// A Redis in a container: its URL, and what removes it when dropped.
 pub(super) fn redis() -> std::result::Result<(String, Keeper), String> {

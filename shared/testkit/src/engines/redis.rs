@@ -1,54 +1,18 @@
-//! What is particular to Redis: how it starts, what it says, and a database for each test.
+//! What tests need of Redis: its version, and a database for each.
 //!
 //! A test gets a logical database of the shared server. Those are separate for keys, not
 //! for channels, scripts or `FLUSHALL`: a test that needs those alone takes
 //! [`Engine::own_redis`](super::Engine::own_redis).
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use url::Url;
 
-use super::local::Kind;
-
-pub(super) const KIND: Kind = Kind {
-    name: "Redis",
-    binary: "redis-server",
-    beside_path: None,
-    ready: "Ready to accept connections",
-    port_taken: "Address already in use",
-    end_signal: "KILL",
-    users_for_root: &[],
-    args,
-    prepare: |_, _, _| Ok(()),
-    url: |port| format!("redis://127.0.0.1:{port}"),
-    version,
-};
-
 /// More logical databases than a test binary has tests.
-const DATABASES: &str = "1024";
-
-fn args(port: u16, folder: &Path) -> Vec<String> {
-    let port = port.to_string();
-    let folder = folder.display().to_string();
-    [
-        "--port",
-        &port,
-        "--bind",
-        "127.0.0.1",
-        "--dir",
-        &folder,
-        "--save",
-        "",
-        "--databases",
-        DATABASES,
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
+pub(super) const MANY_DATABASES: &[&str] = &["--databases", "1024"];
 
 /// What `INFO server` says its version is.
-fn version(url: &str) -> Result<String, String> {
+pub(super) fn version(url: &str) -> Result<String, String> {
     let info: String = ask(url, ::redis::cmd("INFO").arg("server"))?;
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
     version

@@ -2,13 +2,13 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use super::local::Kind;
+use crate::engine::Kind;
 use crate::keeper::RunAs;
 
 /// The engine's binary, from `PATH` or the place where a distribution hides it.
-pub(super) fn find_binary(kind: &Kind) -> Option<PathBuf> {
+pub(crate) fn find_binary(kind: &Kind) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let hidden = kind
         .beside_path
@@ -33,7 +33,7 @@ fn versions_under(root: &Path, below: &str) -> Vec<PathBuf> {
 }
 
 /// Nobody, unless we are root and the engine refuses that.
-pub(super) fn user_for_root(kind: &Kind) -> Result<Option<RunAs>, String> {
+pub(crate) fn user_for_root(kind: &Kind) -> Result<Option<RunAs>, String> {
     if kind.users_for_root.is_empty() || !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
@@ -57,23 +57,36 @@ fn id_of(user: &str, which: &str) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// A new folder, owned by the user the engine runs as.
-pub(super) fn make_folder(kind: &Kind, run_as: Option<RunAs>) -> Result<PathBuf, String> {
-    let problem = |error| format!("cannot make a folder for {}: {error}", kind.name);
+/// Whether `user` can get to this folder at all: into a home that is closed to others it cannot.
+pub(crate) fn can_enter(user: RunAs, folder: &Path) -> bool {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "cd \"$1\"", "sh"])
+        .arg(folder)
+        .current_dir("/")
+        .stderr(Stdio::null());
+    user.apply(&mut command);
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A new folder below `root`, owned by the user the engine runs as.
+pub(crate) fn make_folder(kind: &Kind, root: &Path, run_as: Option<RunAs>) -> Result<PathBuf, String> {
+    let problem = |error| format!("cannot make a folder for {} in {}: {error}", kind.name, root.display());
     let folder = tempfile::Builder::new()
         .prefix("loadbearing-")
-        .tempdir()
+        .tempdir_in(root)
         .map_err(problem)?;
     if let Some(user) = run_as {
         std::os::unix::fs::chown(folder.path(), Some(user.uid), Some(user.gid)).map_err(problem)?;
     }
-    Ok(folder.keep()) // the keeper removes it: a guard here would not run when the test is killed
+    Ok(folder.keep()) // the keeper removes it: a guard here would not run when the owner is killed
 }
 
 /// A port that is free now. It may be taken a moment later: the caller tries again.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a machine that runs tests has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+pub(crate) fn free_port() -> Result<u16, String> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    port.map(|address| address.port())
+        .map_err(|error| format!("there is no free port on this machine: {error}"))
 }
 
 #[cfg(test)]

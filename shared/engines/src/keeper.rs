@@ -1,15 +1,19 @@
-//! The keeper: a shell that outlives the test by a moment, to clear up after it.
+//! The keeper: a shell that outlives its owner by a moment, to clear up after it.
 //!
-//! A test can end in three ways: it returns, it panics, or it is killed. Rust's
+//! A process can end in three ways: it returns, it panics, or it is killed. Rust's
 //! `Drop` sees the first two, and not even those for a value in a `static`. The
 //! operating system sees all three, for it closes the dead process's pipes. So the
-//! engine is not a child of the test but of a small shell that reads a pipe held by
-//! the test: at end of file it ends the engine, removes its folder and goes.
+//! engine is not a child of its owner but of a small shell that reads a pipe held by
+//! the owner: at end of file it ends the engine, removes its folder and goes.
 //!
 //! ```text
-//!   test process ==orders==> keeper (sh) --parent of--> redis-server
-//!        dies  -> end of file -> ends the engine, removes the folder, exits
+//!   owner ==orders==> keeper (sh) --parent of--> redis-server
+//!    dies  -> end of file -> ends the engine, removes the folder, exits
 //! ```
+//!
+//! An engine that must not be root has a keeper that is not root either, and such a one can
+//! empty the folder but not take it out of a folder that is root's. A second shell does that,
+//! when the keeper has gone: it reads a pipe held by the keeper.
 //!
 //! Signals go through the keeper too. Only a parent can signal a process by its id
 //! without the risk that the id has already been given to somebody else.
@@ -27,7 +31,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// is not frozen, and one that leaves them behind cannot be started again.
 const KEEP: &str = r#"
 folder=$1 ending=$2 pid=; shift 2
-# When the test dies while the engine is stopped, the kernel hangs up on the group of both.
+# When the owner dies while the engine is stopped, the kernel hangs up on the group of both.
 trap '' HUP
 alive() { jobs >/dev/null; [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; }
 children() { pgrep -P "$pid" 2>/dev/null ||
@@ -48,7 +52,7 @@ rm -rf "$folder"
 "#;
 
 /// `sh -c AT_END keeper PROGRAM ARGS...`: run the command at end of file, nothing before.
-/// For what is not the keeper's child: a container, a server whose exit status a test wants to see.
+/// For what is not the keeper's child: a container, a server whose exit status its parent wants to see.
 const AT_END: &str = r#"trap '' HUP; cat >/dev/null; "$@" >/dev/null 2>&1"#;
 
 /// The user and group an engine runs as, when it must not be root.
@@ -67,10 +71,12 @@ impl RunAs {
 
 /// A running keeper. Dropped: its engine has ended and its folder is gone.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub struct Keeper {
     shell: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    /// What removes the folder after a keeper that is not allowed to. Holds no pipe: the keeper does.
+    after: Option<Box<Self>>,
 }
 
 impl Keeper {
@@ -91,31 +97,50 @@ impl Keeper {
             .arg(end_signal)
             .arg(program)
             .args(args);
-        if let Some(user) = run_as {
-            user.apply(&mut shell);
-        }
-        Self::spawn(shell)
+        let Some(user) = run_as else {
+            return Self::spawn(shell, Stdio::null());
+        };
+        user.apply(&mut shell);
+        let mut after = Self::at_end(&[OsStr::new("rm"), OsStr::new("-rf"), folder.as_os_str()])?;
+        // Nobody writes to it. It closes when the keeper has gone.
+        let pipe = after.orders.take().map_or_else(Stdio::null, Stdio::from);
+        let mut keeper = Self::spawn(shell, pipe)?;
+        keeper.after = Some(Box::new(after));
+        Ok(keeper)
     }
 
-    /// A keeper that only waits for the end, then runs `command`.
-    pub(crate) fn at_end(command: &[&str]) -> std::io::Result<Self> {
+    /// A keeper that only waits for the end, then runs `command`: for what is not its child.
+    ///
+    /// # Errors
+    /// `sh` cannot be run.
+    pub fn at_end<S: AsRef<OsStr>>(command: &[S]) -> std::io::Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", AT_END, "keeper"]).args(command);
-        Self::spawn(shell)
+        Self::spawn(shell, Stdio::null())
     }
 
-    fn spawn(mut shell: Command) -> std::io::Result<Self> {
+    fn spawn(mut shell: Command, stderr: Stdio) -> std::io::Result<Self> {
         let mut shell = shell
-            // A group of its own: ctrl-C on the terminal ends the test, and through it the engine.
+            // A group of its own: ctrl-C on the terminal ends the owner, and through it the engine.
             .process_group(0)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()?;
         let orders = shell.stdin.take();
         let answers = BufReader::new(shell.stdout.take().expect("stdout was asked for as a pipe"));
-        Ok(Self { shell, orders, answers })
+        Ok(Self {
+            shell,
+            orders,
+            answers,
+            after: None,
+        })
+    }
+
+    /// The keeper's own process id. What is true of it now (its cores, its control group) will be true of the engine.
+    pub(crate) fn id(&self) -> u32 {
+        self.shell.id()
     }
 
     /// Starts the engine and returns its process id.
@@ -161,6 +186,7 @@ impl Drop for Keeper {
         drop(self.orders.take());
         // Waiting is what makes "dropped" mean "gone"; a failure to wait leaves nothing to do.
         let _ = self.shell.wait();
+        drop(self.after.take());
     }
 }
 
@@ -186,6 +212,24 @@ mod tests {
         drop(keeper);
         assert!(!folder.exists());
         assert!(!process_exists(pid));
+    }
+
+    /// As root, with a user who may not write beside the folder: as `make test` runs in a container.
+    #[test]
+    fn removes_the_folder_of_another_user() {
+        let beside = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(beside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let folder = tempfile::tempdir_in(beside.path()).unwrap().keep();
+        let user = rustix::process::geteuid()
+            .is_root()
+            .then_some(RunAs { uid: 65534, gid: 65534 });
+        if let Some(user) = user {
+            std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid)).unwrap();
+        }
+        let mut keeper = Keeper::of(&folder, "KILL", user, Path::new("sleep"), &["600"]).unwrap();
+        let pid = keeper.start();
+        drop(keeper);
+        assert!(!folder.exists() && !process_exists(pid));
     }
 
     #[test]
