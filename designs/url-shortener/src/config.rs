@@ -2,10 +2,11 @@
 
 use clap::Parser;
 use service::ServiceConfig;
+use stores::Engines;
 
 use crate::stages::Stage;
 
-/// URL shortener: from one table to permuted sequence numbers
+/// URL shortener: from one table to many servers on shared stores
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Config {
@@ -21,6 +22,10 @@ pub struct Config {
     #[command(flatten)]
     pub service: ServiceConfig,
 
+    /// What the stage `shared` stands on
+    #[command(flatten)]
+    pub engines: Engines,
+
     /// The address under which users reach the service, such as `https://sho.rt` [default: http:// and the listen address]
     #[arg(long, env = "PUBLIC_URL", value_parser = public_url)]
     pub public_url: Option<url::Url>,
@@ -33,7 +38,7 @@ pub struct Config {
     #[arg(long, env = "ALLOW_PRIVATE_TARGETS")]
     pub allow_private_targets: bool,
 
-    /// Links kept in memory (from stage `cached` on)
+    /// Links kept in memory (stages `cached` to `permuted`)
     #[arg(long, env = "CACHE_LINKS", default_value_t = 250_000)]
     pub cache_links: usize,
 
@@ -49,8 +54,8 @@ pub struct Config {
     #[arg(long, env = "KEY_LOW_WATER")]
     pub key_low_water: Option<u32>,
 
-    /// Secret of the permutation (stage `permuted`), 32 hexadecimal digits [default: made once, kept in the data directory
-    /// beside the database]
+    /// Secret of the permutation (from stage `permuted` on), 32 hexadecimal digits; the same on all servers of a database
+    /// [default: made once, kept in the data directory]
     #[arg(long, env = "CODE_KEY", hide_env_values = true, value_parser = code_key)]
     pub code_key: Option<CodeKey>,
 }

@@ -14,10 +14,11 @@ use service::{Clock as _, Host, Routes, SystemClock};
 
 use crate::adapters::key_table::Stock;
 use crate::adapters::{
-    AutoIncrement, Buffered, Cached, Grouped, KeyTable, NumberRanges, Numbering, Permuted, Pooled, Sqlite,
+    AutoIncrement, Buffered, Cached, Grouped, KeyTable, NumberRanges, Numbering, Permuted, Pooled, Postgres,
+    RedisCached, RedisClicks, Sqlite,
 };
 use crate::config::{self, CodeKey, Config};
-use crate::domain::{CODES, Code};
+use crate::domain::{CODES, Code, Error};
 use crate::http;
 use crate::permutation::Permutation;
 use crate::ports::{Clicks, Keys, Links};
@@ -39,6 +40,8 @@ pub enum Stage {
     Pregenerated,
     /// Permuted sequence numbers: nothing stored ahead, inserts in order
     Permuted,
+    /// Any number of servers: links in Postgres, the cache and the clicks of all in Redis
+    Shared,
 }
 
 /// One table; every redirect is a query and a durable click.
@@ -110,7 +113,42 @@ async fn permuted(config: &Config, host: &Host) -> anyhow::Result<PermutedShorte
     Ok(shortener(config, host, links, keys, clicks))
 }
 
-type PermutedShortener = Shortener<Cached<Permuted<Grouped<Sqlite>>>, Pooled<NumberRanges>, Buffered<Permuted<Sqlite>>>;
+type PermutedShortener =
+    Shortener<Cached<Permuted<Grouped<Sqlite>>>, Pooled<NumberRanges<stores::Sqlite>>, Buffered<Permuted<Sqlite>>>;
+
+/// A stateless tier: any server may die, or be joined by another, at any time.
+///
+/// Adds:        Postgres for links and number ranges; Redis as the cache of all servers, and on the way of clicks.
+/// Fixes:       one machine is no longer the limit, nor its disk the only copy.
+/// Costs:       each redirect a round trip, each create two; two engines to run, and to do without when they fail.
+/// Breaks when: one Postgres takes all creates.
+async fn shared(config: &Config, host: &Host) -> anyhow::Result<SharedShortener> {
+    let permutation = Permutation::new(secret(config)?.0);
+    let migrations = shared_migrations();
+    let (db, redis) = tokio::try_join!(
+        config.engines.postgres(&migrations, &host.ledger),
+        config.engines.redis(&host.ledger),
+    )?;
+    let links = Postgres::new(db.clone(), &fingerprint(&permutation), config.key_block).await?;
+    let keeper = links.clone();
+    forget_answers(host, move |before| {
+        let keeper = keeper.clone();
+        async move { keeper.forget_answers(before).await }
+    });
+    let ranges = NumberRanges::new(db, permutation, config.key_block);
+    let keys = Pooled::new(ranges, &host.lifecycle, &host.ledger);
+    let clicks = RedisClicks::new(redis.clone(), links.clone(), &host.lifecycle, &host.ledger);
+    let clicks = Buffered::new(Permuted::new(clicks, permutation), &host.lifecycle, &host.ledger);
+    let site = links.site().to_owned();
+    let links = Grouped::new(RedisCached::new(links, redis, &site), &host.lifecycle, &host.ledger);
+    Ok(shortener(config, host, Permuted::new(links, permutation), keys, clicks))
+}
+
+type SharedShortener = Shortener<
+    Permuted<Grouped<RedisCached<Postgres>>>,
+    Pooled<NumberRanges<stores::Postgres>>,
+    Buffered<Permuted<RedisClicks>>,
+>;
 
 impl Stage {
     /// Puts the stage together, on the files in the data directory, and gives its routes.
@@ -123,7 +161,16 @@ impl Stage {
             Self::Cached => http::routes(cached(config, host).await?, config, host),
             Self::Pregenerated => http::routes(pregenerated(config, host).await?, config, host),
             Self::Permuted => http::routes(permuted(config, host).await?, config, host),
+            Self::Shared => http::routes(shared(config, host).await?, config, host),
         })
+    }
+
+    /// The engines that must run beside it.
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::SingleTable | Self::Cached | Self::Pregenerated | Self::Permuted => &[],
+            Self::Shared => &["postgres", "redis"],
+        }
     }
 }
 
@@ -150,15 +197,17 @@ struct StageDescription {
 /// The stages in order, as JSON.
 #[must_use]
 pub fn describe() -> String {
-    let stages = Stage::value_variants().iter().filter_map(Stage::to_possible_value);
+    let stages = Stage::value_variants()
+        .iter()
+        .filter_map(|stage| Some((stage, stage.to_possible_value()?)));
     let description = Description {
         schema: 1,
         design: "url-shortener",
         stages: stages
-            .map(|stage| StageDescription {
-                name: stage.get_name().to_owned(),
-                idea: stage.get_help().map(ToString::to_string).unwrap_or_default(),
-                needs: &[],
+            .map(|(stage, value)| StageDescription {
+                name: value.get_name().to_owned(),
+                idea: value.get_help().map(ToString::to_string).unwrap_or_default(),
+                needs: stage.needs(),
                 roles: &["all"],
                 nodes: 1,
             })
@@ -192,15 +241,26 @@ async fn sqlite(config: &Config, host: &Host, numbering: &Numbering) -> anyhow::
     let db = stores::Sqlite::open(&directory.join("links.db"), &migrations(), &host.ledger).await?;
     let links = Sqlite::new(db.clone(), numbering).await?;
     let keeper = links.clone();
+    forget_answers(host, move |before| {
+        let keeper = keeper.clone();
+        async move { keeper.forget_answers(before).await }
+    });
+    Ok((links, db))
+}
+
+/// Forgets old answers in the background, from time to time.
+fn forget_answers<F>(host: &Host, forget: impl Fn(u64) -> F + Send + 'static)
+where
+    F: Future<Output = Result<(), Error>> + Send,
+{
     host.lifecycle.spawn("forget answers", |stopping| async move {
         while stopping.pause(Duration::from_secs(600)).await {
             let kept = u64::try_from(ANSWERS_KEPT.as_millis()).unwrap_or(u64::MAX);
-            if let Err(error) = keeper.forget_answers(SystemClock.now_ms().saturating_sub(kept)).await {
+            if let Err(error) = forget(SystemClock.now_ms().saturating_sub(kept)).await {
                 tracing::warn!(%error, "old answers stay for the moment");
             }
         }
     });
-    Ok((links, db))
 }
 
 /// The schema of the embedded stages.
@@ -210,6 +270,12 @@ pub fn migrations() -> stores::Migrator {
         ("links", include_str!("../migrations/sqlite/1_links.sql")),
         ("keys", include_str!("../migrations/sqlite/2_keys.sql")),
     ])
+}
+
+/// The schema of the stage `shared`.
+#[must_use]
+pub fn shared_migrations() -> stores::Migrator {
+    stores::migrations(&[("links", include_str!("../migrations/postgres/1_links.sql"))])
 }
 
 /// The configured secret, or the one in the data directory, made at the first start. It lies beside the database, never
@@ -274,7 +340,7 @@ mod tests {
             .iter()
             .map(|stage| &stage["name"])
             .collect();
-        assert_eq!(names, ["single_table", "cached", "pregenerated", "permuted"]);
+        assert_eq!(names, ["single_table", "cached", "pregenerated", "permuted", "shared"]);
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn loses_nothing_when_killed(stage: &str, kills: u64) {
         .iter()
         .filter(|create| !matches!(create, Create::Acknowledged { .. }));
     let cut_off = cut_off.count() as u64;
-    if matches!(stage, "pregenerated" | "permuted") {
+    if matches!(stage, "pregenerated" | "permuted" | "shared") {
         // What was left of a block at each kill, and the names of creates that were cut off.
         let leaked = database.leaked();
         let most = (kills * BLOCK + cut_off).cast_signed();
@@ -160,6 +160,7 @@ fn tampering_is_noticed(stage: &str, site: &Site, history: &History) {
     let (code, url) = history.acknowledged().next().unwrap();
     let mut database = site.database();
     database.run(&format!("DELETE FROM links WHERE url = '{url}'"));
+    site.forget_cache();
     let server = site.start(stage, &[]);
     let mut client = Client::new(server.addr());
     let stored = database.texts("SELECT url FROM links WHERE url <> 'https://example.org/hot'");
@@ -170,6 +171,11 @@ fn tampering_is_noticed(stage: &str, site: &Site, history: &History) {
 #[test]
 fn permuted_loses_nothing_in_20_kills() {
     loses_nothing_when_killed("permuted", 20);
+}
+
+#[test]
+fn shared_loses_nothing_in_10_kills() {
+    loses_nothing_when_killed("shared", 10);
 }
 
 #[test]
@@ -240,7 +246,7 @@ fn a_locked_store_refuses_writes_and_recovers(stage: &str) {
     history.creates.push(create_one(&mut client));
 
     let mut other = site.database();
-    other.run("BEGIN IMMEDIATE");
+    other.lock();
     for _ in 0..2 {
         let url = common::load::fresh_url();
         let asked = Instant::now();
@@ -259,7 +265,7 @@ fn a_locked_store_refuses_writes_and_recovers(stage: &str) {
             assert!((0..50).all(|_| client.target_of(&hot).is_some()));
         }
     }
-    other.run("ROLLBACK");
+    other.unlock();
     wait_until("creates go on, without a restart", || match create_one(&mut client) {
         create @ Create::Acknowledged { .. } => {
             history.creates.push(create);

@@ -133,11 +133,10 @@ fn nobody_is_redirected_once_a_delete_was_acknowledged(stage: &str) {
     }
 }
 
-/// Three processes on one data directory, which share its keys and nothing else.
-fn three_servers_never_give_one_code_twice(stage: &str) {
+/// Three processes on one data directory, or on one Postgres, which share its keys and nothing else. Each makes links in
+/// `batches` and one by one.
+fn three_servers_never_give_one_code_twice(stage: &str, batches: usize, batch: usize) {
     const SERVERS: usize = 3;
-    const BATCHES: usize = 24;
-    const BATCH: usize = 200;
     const SINGLES: usize = 200;
     let site = Site::new();
     let servers: Vec<Server> = (0..SERVERS).map(|_| site.start(stage, &[])).collect();
@@ -147,8 +146,8 @@ fn three_servers_never_give_one_code_twice(stage: &str) {
             .flat_map(|server| {
                 let batches = scope.spawn(|| {
                     let mut client = Client::new(server.addr());
-                    (0..BATCHES)
-                        .flat_map(|_| create_batch(&mut client, BATCH))
+                    (0..batches)
+                        .flat_map(|_| create_batch(&mut client, batch))
                         .collect::<Vec<_>>()
                 });
                 let singles = scope.spawn(|| {
@@ -161,7 +160,7 @@ fn three_servers_never_give_one_code_twice(stage: &str) {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let history = History { creates };
-    let all = SERVERS * (BATCHES * BATCH + SINGLES);
+    let all = SERVERS * (batches * batch + SINGLES);
     assert_eq!(history.creates.len(), all);
     let acknowledged = history.acknowledged().count();
     assert!(
@@ -174,7 +173,24 @@ fn three_servers_never_give_one_code_twice(stage: &str) {
     // Each server knows the links of the others.
     let mut clients: Vec<Client> = servers.iter().map(|server| Client::new(server.addr())).collect();
     let mut turn = (0..SERVERS).cycle();
-    let violations = history.violations(&stored, |code| clients[turn.next().unwrap()].target_of(code));
+    let codes: HashSet<&str> = history.acknowledged().map(|(code, _)| code).collect();
+    assert_eq!(codes.len(), acknowledged, "a code was given twice");
+    let urls: HashSet<&str> = stored.iter().map(String::as_str).collect();
+    assert!(
+        history.acknowledged().all(|(_, url)| urls.contains(url)),
+        "a link is lost"
+    );
+    // Of very many, some thousands are followed.
+    let followed = History {
+        creates: history.creates.iter().step_by(all.div_ceil(20_000)).cloned().collect(),
+    };
+    let asked: HashSet<&str> = followed.creates.iter().map(Create::url).collect();
+    let stored: Vec<String> = stored
+        .iter()
+        .filter(|url| asked.contains(url.as_str()))
+        .cloned()
+        .collect();
+    let violations = followed.violations(&stored, |code| clients[turn.next().unwrap()].target_of(code));
     assert_eq!(violations, Vec::<String>::new());
     // What the servers hold, and what went with creates that failed; no more is lost.
     let failed = all - acknowledged;
@@ -188,12 +204,17 @@ fn three_servers_never_give_one_code_twice(stage: &str) {
 
 #[test]
 fn three_pregenerated_servers_on_one_directory_never_give_one_code_twice() {
-    three_servers_never_give_one_code_twice("pregenerated");
+    three_servers_never_give_one_code_twice("pregenerated", 24, 200);
 }
 
 #[test]
 fn three_permuted_servers_on_one_directory_never_give_one_code_twice() {
-    three_servers_never_give_one_code_twice("permuted");
+    three_servers_never_give_one_code_twice("permuted", 24, 200);
+}
+
+#[test]
+fn three_shared_servers_on_one_postgres_never_give_one_code_twice_in_300_000() {
+    three_servers_never_give_one_code_twice("shared", 100, 1_000);
 }
 
 /// Two servers that are started on a new directory at the same moment agree about its secret.
@@ -347,8 +368,14 @@ fn permuted_behaves_like_a_map_through_restarts_and_kills() {
 /// A link that one server deletes or makes is known to the others within the bound of their caches.
 #[test]
 fn a_link_made_by_one_server_is_found_by_another_that_had_looked_before() {
+    for stage in ["permuted", "shared"] {
+        found_by_another_that_had_looked_before(stage);
+    }
+}
+
+fn found_by_another_that_had_looked_before(stage: &str) {
     let site = Site::new();
-    let (here, there) = (site.start("permuted", &[]), site.start("permuted", &[]));
+    let (here, there) = (site.start(stage, &[]), site.start(stage, &[]));
     let (mut here, mut there) = (Client::new(here.addr()), Client::new(there.addr()));
     assert_eq!(there.target_of("not-yet"), None);
     let link = json!({"url": "https://example.org/", "alias": "not-yet"});

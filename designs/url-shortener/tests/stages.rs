@@ -207,7 +207,11 @@ fn says_how_it_is(stage: &str) {
     assert_eq!(after - before, 1.0);
     let page = http::get(server.admin(), "/metrics").unwrap();
     assert!(page.text().ends_with("# EOF\n"));
-    for resource in ["cpu", "admission", "sqlite_writer", "sqlite_readers"] {
+    let stores = match stage {
+        "shared" => ["postgres_pool", "redis"],
+        _ => ["sqlite_writer", "sqlite_readers"],
+    };
+    for resource in ["cpu", "admission"].into_iter().chain(stores) {
         let label = format!("resource=\"{resource}\"");
         assert!(metric(&server, "resource_capacity", &[&label]) > 0.0, "{resource}");
     }
@@ -333,9 +337,13 @@ fn describes_its_stages_as_json() {
     assert_eq!(names, STAGES);
     for stage in stages {
         assert!(stage["idea"].as_str().is_some_and(|idea| !idea.is_empty()), "{stage}");
+        let needs = match stage["name"].as_str() {
+            Some("shared") => json!(["postgres", "redis"]),
+            _ => json!([]),
+        };
         assert_eq!(
             (&stage["needs"], &stage["roles"], &stage["nodes"]),
-            (&json!([]), &json!(["all"]), &json!(1))
+            (&needs, &json!(["all"]), &json!(1))
         );
     }
 }

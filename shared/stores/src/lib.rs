@@ -5,6 +5,8 @@
 //! ([`Error`] says of every failure whether the write happened), and one technique that more than one design needs:
 //! [`GroupCommit`], many writers under one fsync.
 
+mod breaker;
+mod engines;
 mod error;
 mod group_commit;
 mod pool;
@@ -12,6 +14,7 @@ mod postgres;
 mod redis;
 mod sqlite;
 
+pub use engines::{EngineUrl, Engines, NoEngine};
 pub use error::Error;
 pub use group_commit::{GroupCommit, Refused};
 pub use pool::{Lease, Pool};

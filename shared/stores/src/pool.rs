@@ -1,6 +1,7 @@
 //! A pool of connections whose every hold and wait is in the ledger.
 
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 
 use ledger::{Held, Ledger, Resource};
 use sqlx::pool::{PoolConnection, PoolOptions};
@@ -12,6 +13,7 @@ use crate::Error;
 #[derive(Debug)]
 pub struct Pool<DB: Database> {
     connections: sqlx::Pool<DB>,
+    trusted_for: Duration,
     resource: Resource,
 }
 
@@ -19,6 +21,8 @@ pub struct Pool<DB: Database> {
 #[derive(Debug)]
 pub struct Lease<'a, DB: Database> {
     connection: PoolConnection<DB>,
+    since: Instant,
+    trusted_for: Duration,
     _held: Held<'a>,
 }
 
@@ -41,8 +45,17 @@ impl<DB: Database> Pool<DB> {
             .await?;
         Ok(Self {
             connections,
+            trusted_for: Duration::MAX,
             resource: ledger.resource(name, "connections", f64::from(size)),
         })
+    }
+
+    /// The same pool, which closes a connection that was held for longer than this, and makes a new one when it needs it.
+    pub(crate) fn trusting_for(self, longest: Duration) -> Self {
+        Self {
+            trusted_for: longest,
+            ..self
+        }
     }
 
     /// A connection, at once or after a bounded wait.
@@ -51,17 +64,20 @@ impl<DB: Database> Pool<DB> {
     /// [`Error::Unavailable`] when none came free in time.
     pub async fn get(&self) -> Result<Lease<'_, DB>, Error> {
         if let Some(connection) = self.connections.try_acquire() {
-            return Ok(Lease {
-                connection,
-                _held: self.resource.enter(),
-            });
+            return Ok(self.lease(connection, self.resource.enter()));
         }
         let waiting = self.resource.wait();
         let connection = self.connections.acquire().await.map_err(Error::before_commit)?;
-        Ok(Lease {
+        Ok(self.lease(connection, waiting.enter()))
+    }
+
+    fn lease<'a>(&self, connection: PoolConnection<DB>, held: Held<'a>) -> Lease<'a, DB> {
+        Lease {
             connection,
-            _held: waiting.enter(),
-        })
+            since: Instant::now(),
+            trusted_for: self.trusted_for,
+            _held: held,
+        }
     }
 
     pub(crate) fn connections(&self) -> &sqlx::Pool<DB> {
@@ -73,6 +89,7 @@ impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
         Self {
             connections: self.connections.clone(),
+            trusted_for: self.trusted_for,
             resource: self.resource.clone(),
         }
     }
@@ -89,5 +106,13 @@ impl<DB: Database> Deref for Lease<'_, DB> {
 impl<DB: Database> DerefMut for Lease<'_, DB> {
     fn deref_mut(&mut self) -> &mut DB::Connection {
         &mut self.connection
+    }
+}
+
+impl<DB: Database> Drop for Lease<'_, DB> {
+    fn drop(&mut self) {
+        if self.since.elapsed() > self.trusted_for {
+            self.connection.close_on_drop();
+        }
     }
 }

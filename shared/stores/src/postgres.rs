@@ -1,11 +1,12 @@
 //! Postgres: a pool of connections, none of which a request waits for long.
 
+use std::future::Future;
 use std::time::Duration;
 
 use ledger::Ledger;
 use sqlx::pool::PoolOptions;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Postgres as Driver};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Postgres as Driver};
 
 use crate::pool::{Lease, Pool};
 use crate::{Error, Migrator};
@@ -15,6 +16,9 @@ const POOL_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a statement may run before the server ends it.
 const STATEMENT_WAIT: &str = "1500ms";
+
+/// How long to wait for an answer: a little more than a server that is alive takes to give up.
+const ANSWER_WAIT: Duration = Duration::from_millis(1_750);
 
 /// A database on a Postgres server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,17 +33,21 @@ impl Postgres {
     /// # Errors
     /// [`Error::Unavailable`]: the URL is wrong, nobody answers, or the schema is not one that `migrations` leads to.
     pub async fn open(url: &str, connections: u32, migrations: &Migrator, ledger: &Ledger) -> Result<Self, Error> {
-        let connect: PgConnectOptions = url.parse().map_err(Error::before_commit)?;
-        let connect = connect
-            .options([("statement_timeout", STATEMENT_WAIT)])
-            .disable_statement_logging();
-        let options = PoolOptions::<Driver>::new().acquire_timeout(POOL_WAIT);
-        let pool = Pool::open("postgres_pool", connections, options, connect, ledger).await;
-        let pool = pool.map_err(Error::before_commit)?;
+        let connect = options(url)?;
+        // On a connection without the bound on statements: a migration, or the wait for another server's, may take longer.
+        let mut migrating = connect_once(&connect).await.map_err(Error::before_commit)?;
         migrations
-            .run(pool.connections())
+            .run(&mut migrating)
             .await
-            .map_err(|error| Error::unavailable(format!("the schema: {error}")))?;
+            .map_err(|error| Error::unavailable(format!("the schema is not this version's: {error}")))?;
+        migrating.close().await.map_err(Error::before_commit)?;
+
+        let connect = connect.options([("statement_timeout", STATEMENT_WAIT)]);
+        let pool = PoolOptions::<Driver>::new().acquire_timeout(POOL_WAIT);
+        let pool = Pool::open("postgres_pool", connections, pool, connect, ledger).await;
+        let pool = pool.map_err(Error::before_commit)?;
+        // One that was held longer waits for an answer that may never come; whoever got it next would wait as well.
+        let pool = pool.trusting_for(ANSWER_WAIT);
         Ok(Self { pool })
     }
 
@@ -50,4 +58,31 @@ impl Postgres {
     pub async fn connection(&self) -> Result<Lease<'_, Driver>, Error> {
         self.pool.get().await
     }
+
+    /// Waits for the answer to a change. A request has its deadline; a background task has none, and would wait as long as
+    /// a network that swallows its question does.
+    ///
+    /// # Errors
+    /// Those of the change; [`Error::Unknown`] when no answer came.
+    pub async fn answer<T>(change: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::time::timeout(ANSWER_WAIT, change)
+            .await
+            .unwrap_or_else(|_| Err(Error::unknown("postgres did not answer in time")))
+    }
+}
+
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, Error> {
+    // The driver takes anything with a scheme.
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        return Err(Error::unavailable("must begin with postgres://"));
+    }
+    let options: PgConnectOptions = url.parse().map_err(Error::before_commit)?;
+    Ok(options.disable_statement_logging())
+}
+
+/// One connection, if the server has one within a second.
+pub(crate) async fn connect_once(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    tokio::time::timeout(Duration::from_secs(1), options.connect())
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

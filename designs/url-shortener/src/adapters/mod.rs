@@ -4,14 +4,16 @@
 //! |--------------------|-----------------------------------------------------------|--------------------------|
 //! | `memory.rs`        | everything in a map; forgets all when it ends             | tests                    |
 //! | `sqlite.rs`        | links and clicks in one SQLite file                       | every embedded stage     |
+//! | `postgres.rs`      | links and clicks in Postgres, for many servers            | `shared`                 |
 //! | `auto_increment.rs`| lets the table count                                      | `single_table`, `cached` |
-//! | `cached.rs`        | a read-through cache around links                         | from `cached` on         |
+//! | `cached.rs`        | a read-through cache around links                         | `cached` to `permuted`   |
+//! | `redis.rs`         | the same cache for all servers, and clicks on their way   | `shared`                 |
 //! | `buffered.rs`      | clicks off the request path                               | from `cached` on         |
 //! | `grouped.rs`       | many inserts, one fsync                                   | from `pregenerated` on   |
 //! | `pooled.rs`        | hands out places from claimed blocks                      | from `pregenerated` on   |
 //! | `key_table.rs`     | blocks of random keys made ahead                          | `pregenerated`           |
-//! | `number_ranges.rs` | blocks of consecutive numbers                             | `permuted`               |
-//! | `permuted.rs`      | codes outside, numbers inside, around links and clicks    | `permuted`               |
+//! | `number_ranges.rs` | blocks of consecutive numbers                             | from `permuted` on       |
+//! | `permuted.rs`      | codes outside, numbers inside, around links and clicks    | from `permuted` on       |
 
 pub mod auto_increment;
 pub mod buffered;
@@ -22,6 +24,8 @@ pub mod memory;
 pub mod number_ranges;
 pub mod permuted;
 pub mod pooled;
+pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 pub use auto_increment::AutoIncrement;
@@ -33,6 +37,8 @@ pub use memory::Memory;
 pub use number_ranges::NumberRanges;
 pub use permuted::Permuted;
 pub use pooled::{Blocks, Pooled};
+pub use postgres::Postgres;
+pub use redis::{RedisCached, RedisClicks};
 pub use sqlite::{Numbering, Sqlite};
 
 use crate::domain::Error;

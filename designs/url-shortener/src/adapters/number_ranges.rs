@@ -2,28 +2,35 @@
 
 use std::ops::Range;
 
-use stores::Sqlite;
+use stores::{Postgres, Sqlite};
 
 use super::pooled::Blocks;
 use crate::domain::{CODES, Code, Error};
 use crate::permutation::Permutation;
 
-/// Claims ranges of numbers from a mark in SQLite.
+/// Claims ranges of numbers in a store.
 #[derive(Clone, Debug)]
-pub struct NumberRanges {
-    db: Sqlite,
+pub struct NumberRanges<Db> {
+    db: Db,
     permutation: Permutation,
     block: u32,
 }
 
-impl NumberRanges {
+impl<Db> NumberRanges<Db> {
     /// Ranges of `block` numbers each.
-    pub fn new(db: Sqlite, permutation: Permutation, block: u32) -> Self {
+    pub fn new(db: Db, permutation: Permutation, block: u32) -> Self {
         Self { db, permutation, block }
+    }
+
+    fn range(&self, start: u64) -> Result<PermutedRange, Error> {
+        let end = start.checked_add(u64::from(self.block)).filter(|end| *end <= CODES);
+        let end = end.ok_or(Error::KeysExhausted)?;
+        Ok(PermutedRange::new(start..end, self.permutation))
     }
 }
 
-impl Blocks for NumberRanges {
+/// From a mark that moves forward. There is one writer, so nobody waits for another.
+impl Blocks for NumberRanges<Sqlite> {
     type Block = PermutedRange;
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
@@ -39,7 +46,25 @@ impl Blocks for NumberRanges {
         let end = end
             .and_then(|end| u64::try_from(end).ok())
             .ok_or(Error::KeysExhausted)?;
-        Ok(PermutedRange::new(end - u64::from(self.block)..end, self.permutation))
+        self.range(end - u64::from(self.block))
+    }
+}
+
+/// By the number of a new row. A mark would be one row that all servers update, each waiting for the commit of the one
+/// before; inserts pass each other. All servers must claim the same number at a time: `Postgres::new` refuses another.
+impl Blocks for NumberRanges<Postgres> {
+    type Block = PermutedRange;
+
+    async fn claim(&self) -> Result<PermutedRange, Error> {
+        let claim: i64 = Postgres::answer(async {
+            let mut connection = self.db.connection().await?;
+            sqlx::query_scalar("INSERT INTO claims DEFAULT VALUES RETURNING id")
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(stores::Error::at_commit)
+        })
+        .await?;
+        self.range(claim.cast_unsigned().saturating_mul(u64::from(self.block)))
     }
 }
 

@@ -16,6 +16,13 @@ pub(crate) enum Create {
     Unknown { url: String },
 }
 
+impl Create {
+    pub(crate) fn url(&self) -> &str {
+        let (Self::Acknowledged { url, .. } | Self::Refused { url } | Self::Unknown { url }) = self;
+        url
+    }
+}
+
 /// Every create of a test, each with a URL of its own, by all clients and through all crashes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -48,9 +55,9 @@ impl History {
         let stored: HashSet<&str> = stored.iter().map(String::as_str).collect();
         let mut asked = HashSet::new();
         for create in &self.creates {
-            let (Create::Acknowledged { url, .. } | Create::Refused { url } | Create::Unknown { url }) = create;
-            asked.insert(url.as_str());
-            if matches!(create, Create::Refused { .. }) && stored.contains(url.as_str()) {
+            let url = create.url();
+            asked.insert(url);
+            if matches!(create, Create::Refused { .. }) && stored.contains(url) {
                 violations.push(format!("{url} was refused as not executed and is stored"));
             }
         }

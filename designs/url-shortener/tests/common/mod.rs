@@ -10,17 +10,19 @@ use std::io::Result;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions};
+
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
+use testkit::engines;
 use testkit::http::{Answer, Connection};
 use testkit::server::Server;
 
 /// All stages, naive first.
-pub(crate) const STAGES: [&str; 4] = ["single_table", "cached", "pregenerated", "permuted"];
+pub(crate) const STAGES: [&str; 5] = ["single_table", "cached", "pregenerated", "permuted", "shared"];
 
 /// The server under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_url-shortener");
@@ -39,6 +41,7 @@ macro_rules! every_stage {
         crate::common::one_stage!(cached, $($behaviour),+);
         crate::common::one_stage!(pregenerated, $($behaviour),+);
         crate::common::one_stage!(permuted, $($behaviour),+);
+        crate::common::one_stage!(shared, $($behaviour),+);
     };
 }
 
@@ -60,35 +63,81 @@ macro_rules! one_stage {
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use {every_stage, one_stage};
 
-/// A data directory, gone at the end.
+/// A data directory, gone at the end; and databases of its own on real engines, once a stage needs them.
 pub(crate) struct Site {
     folder: TempDir,
+    engines: OnceLock<Urls>,
+}
+
+/// Where the engines of a site are.
+pub(crate) struct Urls {
+    pub(crate) postgres: String,
+    pub(crate) redis: String,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            engines: OnceLock::new(),
         }
+    }
+
+    /// A site on engines that the test has the power over.
+    pub(crate) fn on(postgres: &str, redis: &str) -> Self {
+        let site = Self::new();
+        let urls = Urls {
+            postgres: postgres.to_owned(),
+            redis: redis.to_owned(),
+        };
+        assert!(site.engines.set(urls).is_ok());
+        site
     }
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
-    /// The command that serves this directory: a small stock of keys, small blocks, ports of its own.
-    pub(crate) fn command(&self, stage: &str, flags: &[&str]) -> Command {
-        command_in(self.folder.path(), stage, flags)
+    fn engines(&self) -> &Urls {
+        self.engines.get_or_init(|| Urls {
+            postgres: engines::postgres(),
+            redis: engines::redis(),
+        })
     }
 
-    /// Starts a server on this directory.
+    /// The command that serves this site: a small stock of keys, small blocks, ports of its own.
+    pub(crate) fn command(&self, stage: &str, flags: &[&str]) -> Command {
+        let mut command = command_in(self.folder.path(), stage, flags);
+        if stage == "shared" {
+            let Urls { postgres, redis } = self.engines();
+            command.env("POSTGRES_URL", postgres).env("REDIS_URL", redis);
+        }
+        command
+    }
+
+    /// Starts a server on this site.
     pub(crate) fn start(&self, stage: &str, flags: &[&str]) -> Server {
         Server::spawn(self.command(stage, flags))
     }
 
-    /// A connection of one's own to the links of the embedded stages.
+    /// Empties the Redis of this site, if it has one: whatever is cached must come from the store again.
+    pub(crate) fn forget_cache(&self) {
+        if let Some(urls) = self.engines.get() {
+            let client = redis::Client::open(urls.redis.as_str()).unwrap();
+            let mut connection = client.get_connection().unwrap();
+            let () = redis::cmd("FLUSHDB").query(&mut connection).unwrap();
+        }
+    }
+
+    /// A connection of one's own to the links: those in Postgres, if there are any.
     pub(crate) fn database(&self) -> Database {
-        Database::open(self.folder.path().join("links.db"))
+        match self.engines.get() {
+            Some(urls) => Database::open(&urls.postgres, Kind::Postgres),
+            None => {
+                let file = self.folder.path().join("links.db");
+                Database::open(&format!("sqlite://{}", file.display()), Kind::Sqlite)
+            }
+        }
     }
 }
 
@@ -111,18 +160,48 @@ pub(crate) fn command_in(folder: &std::path::Path, stage: &str, flags: &[&str]) 
 /// A second process's view of the database: what a test plants there, and what it finds there.
 pub(crate) struct Database {
     runtime: tokio::runtime::Runtime,
-    connection: SqliteConnection,
+    connection: AnyConnection,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Sqlite,
+    Postgres,
 }
 
 impl Database {
-    fn open(file: PathBuf) -> Self {
+    fn open(url: &str, kind: Kind) -> Self {
+        sqlx::any::install_default_drivers();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let options = SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE);
-        let connection = runtime.block_on(options.connect()).unwrap();
-        Self { runtime, connection }
+        let connection = runtime.block_on(AnyConnection::connect(url)).unwrap();
+        let mut database = Self {
+            runtime,
+            connection,
+            kind,
+        };
+        if let Kind::Sqlite = kind {
+            database.run(&format!("PRAGMA busy_timeout = {}", PATIENCE.as_millis()));
+        }
+        database
+    }
+
+    /// Takes a lock that lets others read and not write, until [`Self::unlock`].
+    pub(crate) fn lock(&mut self) {
+        match self.kind {
+            Kind::Sqlite => self.run("BEGIN IMMEDIATE"),
+            Kind::Postgres => {
+                self.run("BEGIN");
+                self.run("LOCK TABLE links IN SHARE MODE");
+            }
+        }
+    }
+
+    pub(crate) fn unlock(&mut self) {
+        self.run("ROLLBACK");
     }
 
     pub(crate) fn run(&mut self, statement: &str) {
@@ -146,11 +225,16 @@ impl Database {
 
     /// Names that were claimed and are behind no link: what crashes have lost, and what running servers still hold.
     pub(crate) fn leaked(&mut self) -> i64 {
-        self.number(
-            "SELECT (SELECT next FROM marks WHERE name = 'number')
-                  + (SELECT next - 1 FROM marks WHERE name = 'position')
-                  - (SELECT count(*) FROM links WHERE id >= 0)",
-        )
+        match self.kind {
+            Kind::Sqlite => self.number(
+                "SELECT (SELECT next FROM marks WHERE name = 'number')
+                      + (SELECT next - 1 FROM marks WHERE name = 'position')
+                      - (SELECT count(*) FROM links WHERE id >= 0)",
+            ),
+            Kind::Postgres => self.number(&format!(
+                "SELECT (SELECT count(*) * {BLOCK} FROM claims) - (SELECT count(*) FROM links WHERE id >= 0)"
+            )),
+        }
     }
 }
 

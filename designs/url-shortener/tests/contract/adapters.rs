@@ -4,7 +4,8 @@ use ledger::Ledger;
 use service::Lifecycle;
 use tempfile::TempDir;
 use testkit::contract::Fixture;
-use url_shortener::adapters::{Cached, Grouped, Memory, Numbering, Permuted, Sqlite};
+use testkit::engines;
+use url_shortener::adapters::{Cached, Grouped, Memory, Numbering, Permuted, Postgres, RedisCached, Sqlite};
 use url_shortener::domain::{Alias, Code, Idempotency, NewLink, Place, Slug};
 use url_shortener::permutation::Permutation;
 use url_shortener::stages;
@@ -74,6 +75,48 @@ pub(crate) async fn cached_permuted_grouped() -> Fixture<Cached<Permuted<Grouped
     let (sqlite, folder) = numbered(Numbering::Permuted("test".to_owned())).await;
     let grouped = Grouped::new(sqlite, &Lifecycle::new(), &Ledger::new());
     Fixture::keeping(Cached::new(Permuted::new(grouped, permutation()), 100), folder)
+}
+
+/// A new Postgres database of the stage `shared`.
+pub(crate) async fn open_postgres(url: &str) -> stores::Postgres {
+    stores::Postgres::open(url, 4, &stages::shared_migrations(), &Ledger::new())
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn open_redis() -> stores::Redis {
+    stores::Redis::open(&engines::redis(), &Ledger::new()).await.unwrap()
+}
+
+pub(crate) async fn new_postgres() -> Postgres {
+    let db = open_postgres(&engines::postgres()).await;
+    let mut connection = db.connection().await.unwrap();
+    for statement in [
+        "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''the trap''; END'",
+        "CREATE TRIGGER trap BEFORE INSERT ON links FOR EACH ROW WHEN (new.url = 'https://trap.example/')
+         EXECUTE FUNCTION trap()",
+    ] {
+        sqlx::query(statement).execute(&mut *connection).await.unwrap();
+    }
+    drop(connection);
+    Postgres::new(db, "test", 1).await.unwrap()
+}
+
+pub(crate) async fn postgres() -> Fixture<Postgres> {
+    Fixture::new(new_postgres().await)
+}
+
+pub(crate) async fn redis_cached() -> Fixture<RedisCached<Postgres>> {
+    let links = new_postgres().await;
+    let site = links.site().to_owned();
+    Fixture::new(RedisCached::new(links, open_redis().await, &site))
+}
+
+/// As stage `shared` has them.
+pub(crate) async fn permuted_grouped_redis_cached() -> Fixture<Permuted<Grouped<RedisCached<Postgres>>>> {
+    let cached = redis_cached().await.adapter().clone();
+    let grouped = Grouped::new(cached, &Lifecycle::new(), &Ledger::new());
+    Fixture::new(Permuted::new(grouped, permutation()))
 }
 
 pub(crate) fn target(url: &str) -> Target {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ledger::Ledger;
 use service::Lifecycle;
 use testkit::contract::Fixture;
-use url_shortener::adapters::{Buffered, Memory, Permuted, Sqlite};
+use url_shortener::adapters::{Buffered, Memory, Permuted, RedisClicks, Sqlite};
 use url_shortener::domain::{Error, Slug};
 use url_shortener::ports::{Clicks, Links};
 
@@ -55,6 +55,28 @@ async fn buffered_permuted() -> Fixture<Buffered<Permuted<Sqlite>>> {
         links::insert(&inside, at(&slug, "https://example.com/")).await.unwrap();
     }
     Fixture::keeping(Buffered::new(inside, &Lifecycle::new(), &Ledger::new()), kept)
+}
+
+async fn redis() -> Fixture<RedisClicks> {
+    let links = adapters::new_postgres().await;
+    for slug in existing() {
+        links::insert(&links, at(&slug, "https://example.com/")).await.unwrap();
+    }
+    let redis = adapters::open_redis().await;
+    Fixture::new(RedisClicks::new(redis, links, &Lifecycle::new(), &Ledger::new()))
+}
+
+/// As stage `shared` has them.
+async fn buffered_permuted_redis() -> Fixture<Buffered<Permuted<RedisClicks>>> {
+    let links = adapters::new_postgres().await;
+    let inside = Permuted::new(links.clone(), permutation());
+    for slug in existing() {
+        links::insert(&inside, at(&slug, "https://example.com/")).await.unwrap();
+    }
+    let redis = adapters::open_redis().await;
+    let clicks = RedisClicks::new(redis, links, &Lifecycle::new(), &Ledger::new());
+    let clicks = Permuted::new(clicks, permutation());
+    Fixture::new(Buffered::new(clicks, &Lifecycle::new(), &Ledger::new()))
 }
 
 /// Waits until a link has so many clicks; one too many ends the test at once.
@@ -119,6 +141,8 @@ testkit::contract! {
     permuted,
     buffered,
     buffered_permuted,
+    redis,
+    buffered_permuted_redis,
 }
 
 #[test]

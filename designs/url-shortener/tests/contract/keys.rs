@@ -15,7 +15,7 @@ use url_shortener::domain::{CODES, Code, Error, Place};
 use url_shortener::permutation::Permutation;
 use url_shortener::ports::{Keys, Links};
 
-use crate::adapters::{at, code, open, permutation};
+use crate::adapters::{at, code, open, open_postgres, permutation};
 
 /// Longer than any refill takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,9 +87,9 @@ impl Shop for Table {
 pub(crate) struct Ranges(pub(crate) TempDir);
 
 impl Shop for Ranges {
-    type Keys = Pooled<NumberRanges>;
+    type Keys = Pooled<NumberRanges<stores::Sqlite>>;
 
-    async fn open(&self) -> Pooled<NumberRanges> {
+    async fn open(&self) -> Pooled<NumberRanges<stores::Sqlite>> {
         let ranges = NumberRanges::new(open(&self.0).await, permutation(), BLOCK);
         Pooled::new(ranges, &Lifecycle::new(), &Ledger::new())
     }
@@ -114,6 +114,55 @@ impl Shop for Ranges {
 
     async fn refill(&self) {
         run(&self.0, "UPDATE marks SET next = 1000 WHERE name = 'number'".to_owned()).await;
+    }
+}
+
+/// Ranges from Postgres.
+pub(crate) struct Claims(String);
+
+impl Claims {
+    async fn number(&self, query: String) -> i64 {
+        let db = open_postgres(&self.0).await;
+        let mut connection = db.connection().await.unwrap();
+        sqlx::query_scalar(AssertSqlSafe(query))
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
+    }
+
+    /// Makes `claim` the next one.
+    async fn set(&self, claim: u64) {
+        self.number(format!(
+            "SELECT setval(pg_get_serial_sequence('claims', 'id'), {claim}, false)"
+        ))
+        .await;
+    }
+}
+
+impl Shop for Claims {
+    type Keys = Pooled<NumberRanges<stores::Postgres>>;
+
+    async fn open(&self) -> Self::Keys {
+        let ranges = NumberRanges::new(open_postgres(&self.0).await, permutation(), BLOCK);
+        Pooled::new(ranges, &Lifecycle::new(), &Ledger::new())
+    }
+
+    async fn claimed(&self) -> u64 {
+        let claims = self.number("SELECT count(*) FROM claims".to_owned()).await;
+        claims.cast_unsigned() * u64::from(BLOCK)
+    }
+
+    async fn put_next(&self, word: Code) {
+        self.set(permutation().number_of(word).number() / u64::from(BLOCK))
+            .await;
+    }
+
+    async fn empty(&self) {
+        self.set(CODES / u64::from(BLOCK)).await;
+    }
+
+    async fn refill(&self) {
+        self.set(1_000).await;
     }
 }
 
@@ -143,6 +192,10 @@ async fn number_ranges() -> Fixture<Ranges> {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).await;
     Fixture::new(Ranges(folder))
+}
+
+async fn claims() -> Fixture<Claims> {
+    Fixture::new(Claims(testkit::engines::postgres()))
 }
 
 /// The next code; waits for a refill if need be, which takers as greedy as these can outrun.
@@ -253,6 +306,7 @@ testkit::contract! {
     ],
     key_table,
     number_ranges,
+    claims,
 }
 
 #[test]

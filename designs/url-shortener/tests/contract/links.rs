@@ -8,7 +8,7 @@ use url_shortener::ports::Links;
 
 use crate::adapters::{
     TRAP, alias, at, cached, cached_permuted_grouped, code, grouped, idempotency, memory, next, open, permuted,
-    sqlite_counted, sqlite_drawn, target, under,
+    permuted_grouped_redis_cached, postgres, redis_cached, sqlite_counted, sqlite_drawn, target, under,
 };
 
 /// Inserts one link by itself.
@@ -291,6 +291,30 @@ testkit::contract! {
     cached_permuted_grouped,
 }
 
+/// Stores that do not count: places are given by others.
+mod uncounted {
+    use super::*;
+
+    testkit::contract! {
+        cases: [
+            an_inserted_link_is_found_as_it_was_inserted,
+            what_was_never_made_is_not_found_and_then_is_once_made,
+            names_are_compared_byte_by_byte,
+            a_link_is_deleted_once_and_stays_found,
+            an_expired_link_stays_found,
+            a_name_is_given_once_and_never_again_after_a_delete,
+            one_refused_link_stops_no_other,
+            a_known_key_gets_the_link_made_then_and_makes_none,
+            a_key_used_for_something_else_is_refused,
+            of_many_who_want_one_name_one_gets_it,
+            a_thousand_links_are_answered_in_order,
+        ],
+        postgres,
+        redis_cached,
+        permuted_grouped_redis_cached,
+    }
+}
+
 /// What only a store that can fail can show.
 mod failing {
     use super::*;
@@ -328,6 +352,9 @@ mod failing {
         grouped,
         permuted,
         cached_permuted_grouped,
+        postgres,
+        redis_cached,
+        permuted_grouped_redis_cached,
     }
 }
 

@@ -75,7 +75,7 @@ fn answers_what_was_sent_and_ends(stage: &str, round: usize) {
 fn what_was_sent_before_sigterm_is_answered_whoever_holds_on() {
     // Each round waits three seconds for those who hold on, so the rounds run beside each other.
     std::thread::scope(|scope| {
-        for stage in ["single_table", "cached", "pregenerated", "permuted"] {
+        for stage in crate::common::STAGES {
             for round in 0..2 {
                 scope.spawn(move || answers_what_was_sent_and_ends(stage, round));
             }
