@@ -4,12 +4,16 @@
 # make climb D=url-shortener QUICK=1
 
 D      ?= url-shortener
-URL    ?= http://127.0.0.1:8080
+URL    ?= http://127.0.0.1:$(or $(PORT),8080)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB    := $(TARGET)/release/lab
 
+# What docker/compose.yaml asks for by default. A server without keys does not look at it.
+API_KEY ?= loadbearing-local
+up load: export API_KEY := $(API_KEY)
+
 .DEFAULT_GOAL := help
-.PHONY: help climb run load test deps check bench ratios report tools
+.PHONY: help climb run load up logs down test deps check bench ratios report tools
 
 help: ## this list
 	@echo "usage: make TARGET [D=design, default $(D)]"
@@ -27,6 +31,15 @@ run: tools ## start a design's server (S=stage, ARGS=...); its data stays in the
 load: tools ## load a running server with a design's workload (URL=http://127.0.0.1:8080, ARGS=...)
 	cargo build --release --locked -p lab
 	$(LAB) load $(D) --url $(URL) $(ARGS)
+
+up: ## start a design's server in Docker (S=stage, PORT=8080, ADMIN_PORT=8090, BIND=127.0.0.1, API_KEY=...)
+	@scripts/docker up $(D) $(S)
+
+logs: ## what the server in Docker and its engines said (ARGS=--follow)
+	@scripts/docker logs $(D) $(ARGS)
+
+down: ## take the server in Docker away, its engines and all data with it
+	@scripts/docker down $(D)
 
 test: tools ## all that this machine can prove, real Redis and Postgres included
 	@scripts/deps || echo "going on: a test that cannot have its engine fails and says so" >&2

@@ -61,6 +61,10 @@ pub struct ServiceConfig {
     /// Milliseconds that requests under way get to finish after SIGTERM
     #[arg(long, env = "DRAIN_MS", default_value_t = 8_000)]
     pub drain_ms: u64,
+
+    /// Ask the server that runs with these settings whether it is ready, and end
+    #[arg(long)]
+    pub health: bool,
 }
 
 impl ServiceConfig {

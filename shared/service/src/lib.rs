@@ -24,7 +24,7 @@
 //!
 //! [`config`] the flags every design shares; `run` from start to drain; `listener` the accept loop; `guard` the checks;
 //! `admission` who gets in under overload; [`routes`] how a design states its routes and their class; [`problem`] and
-//! [`extract`] how a refusal looks; `metrics`, `admin`, `auth`, `docs` what stands beside.
+//! [`extract`] how a refusal looks; `metrics`, `admin`, `health`, `auth`, `docs` what stands beside.
 
 mod admin;
 mod admission;
@@ -35,6 +35,7 @@ mod deadline;
 mod docs;
 pub mod extract;
 mod guard;
+mod health;
 mod lifecycle;
 mod listener;
 mod metrics;

@@ -21,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routes::Routes;
-use crate::{admin, docs};
+use crate::{admin, docs, health};
 
 /// How long background tasks get to flush once the last request is answered.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -40,8 +40,17 @@ pub struct Host {
 /// Runs a design until it is told to stop: binds, lets `build` put the stage together, serves, drains.
 ///
 /// Exit code 0 after a clean drain, 1 if something failed or requests had to be cut off, 2 for flags that contradict each
-/// other. Every failure is one line on standard error.
+/// other. Every failure is one line on standard error. With `--health`, it only asks the server that runs already.
 pub fn run(config: &ServiceConfig, build: impl AsyncFnOnce(Host) -> anyhow::Result<Routes>) -> ExitCode {
+    if config.health {
+        return match health::ask(config.admin_listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: not ready: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Err(reason) = config.validate() {
         eprintln!("error: {reason}");
         return ExitCode::from(2);

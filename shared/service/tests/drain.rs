@@ -127,6 +127,31 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn it_tells_the_health_of_the_server_that_runs_with_its_settings() {
+    let mut server = start(&["--deadline-ms", "10000"]);
+    let address = server.admin().to_string();
+    let ask = || {
+        let ended = common::command(&["--admin-listen", &address, "--health"]).output();
+        let ended = ended.unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(stderr.lines().count(), usize::from(!ended.status.success()), "{stderr}");
+        (ended.status.success(), stderr)
+    };
+    assert!(ask().0);
+    let mut waiting = Connection::open(server.addr()).unwrap();
+    waiting.send(b"GET /slow/1500 HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    under_way(&server, 1.0);
+    server.begin_termination();
+    until(|| http::get(server.admin(), "/readyz").is_ok_and(|answer| answer.status == 503));
+    let (ready, says) = ask();
+    assert!(!ready && says.contains("says 503"), "{says}");
+    assert_eq!(waiting.read().unwrap().status, 200);
+    assert!(server.wait().success());
+    let (ready, says) = ask();
+    assert!(!ready && says.contains("no answer from"), "{says}");
+}
+
+#[test]
 fn what_it_cannot_do_is_one_line_and_an_exit_code() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().to_string();
