@@ -329,10 +329,11 @@ fn warnings(evidence: &Evidence, usages: &[Usage]) -> Vec<String> {
 }
 
 fn capacity(usage: &Usage) -> String {
-    let unit = if usage.capacity == 1.0 {
-        usage.unit.trim_end_matches('s')
-    } else {
-        &usage.unit
+    let unit = usage.unit.as_str();
+    let unit = match usage.capacity == 1.0 {
+        true if unit.ends_with("shes") => unit.trim_end_matches("es"),
+        true => unit.trim_end_matches('s'),
+        false => unit,
     };
     format!("{} {unit}", usage.capacity).trim_end().to_owned()
 }
@@ -517,6 +518,17 @@ mod tests {
         ];
         let idle = judge(&evidence(&found)).unwrap();
         assert!(idle.evidence.contains("1.00 ms where no resource"), "{}", idle.evidence);
+    }
+
+    #[test]
+    fn one_of_a_kind_is_said_in_the_singular() {
+        let mut usage = usages(&evidence(&[("buffer", 1.0, 5.0, 0.0)])).remove(0);
+        for (unit, one) in [("flushes", "1 flush"), ("cores", "1 core"), ("moves", "1 move")] {
+            usage.unit = unit.to_owned();
+            assert_eq!(capacity(&usage), one);
+        }
+        usage.capacity = 2.0;
+        assert_eq!(capacity(&usage), "2 moves");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What goes wrong around the service: kills, restarts, a lock, a full disk, clients that hold on.
+//! What goes wrong around the service: kills, restarts, a lock, a full disk, engines that fail, clients that hold on.
 //!
 //! Clients write down what they did and heard (`common/history.rs`); the checker reads it afterwards, and is itself shown
 //! to fail on histories that were tampered with.
@@ -12,6 +12,8 @@ mod common;
 
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/engines.rs"]
+mod engines;
 #[path = "faults/shutdown.rs"]
 mod shutdown;
 

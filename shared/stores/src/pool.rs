@@ -37,12 +37,17 @@ impl<DB: Database> Pool<DB> {
     ) -> Result<Self, sqlx::Error> {
         let connections = options
             .max_connections(size)
-            // All of them now: the first requests should not pay for connecting.
             .min_connections(size)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(connect)
             .await?;
+        // All of them now: the first requests should not pay for connecting.
+        let mut opened = Vec::new();
+        for _ in 0..size {
+            opened.push(connections.acquire().await?);
+        }
+        drop(opened);
         Ok(Self {
             connections,
             trusted_for: Duration::MAX,

@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn an_entry_reads_back_as_the_link_it_was() {
         let slug = Slug::Code(Code::new(7).unwrap());
-        for url in ["https://example.com/", "https://example.com/a%20b?q=-%20d#f - d x"] {
+        for url in ["https://example.com/", "https://example.com/a%20b?q=-%20d&r=d+-#f-d"] {
             for (expires_at, deleted) in [(None, false), (Some(0), true), (Some(u64::MAX), false)] {
                 let link = Link {
                     slug: slug.clone(),
