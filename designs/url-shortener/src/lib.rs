@@ -1,4 +1,4 @@
-//! A URL shortener, four times over: from one table to permuted sequence numbers.
+//! A URL shortener, five times over: from one table to any number of servers on shared stores.
 //!
 //! # The question
 //!
@@ -16,6 +16,7 @@
 //! every create      must be durable   -> let creates share a commit                    stage `pregenerated`
 //! every code        must be unique    -> claim names ahead, a block at a time          stage `pregenerated`
 //!                   and unguessable   -> permute numbers instead of storing keys       stage `permuted`
+//! every server      has a disk        -> keep nothing on it: Postgres and Redis        stage `shared`
 //! ```
 //!
 //! Each stage takes away what was full in the one before, and says what it paid. `README.md` has the measured ladder.

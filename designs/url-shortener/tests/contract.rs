@@ -1,8 +1,8 @@
 //! The contracts of `ports.rs`, run against every adapter that stands behind them.
 //!
 //! `adapters` makes the adapters, each on a store of its own; `links`, `clicks` and `keys` are the contracts; `cancelled`
-//! cuts requests off in the middle; `sabotage` shows that adapters which break a contract are caught. An adapter of a
-//! later stage joins by one function and one line.
+//! cuts requests off in the middle; `servers` has several servers on one store; `sabotage` shows that adapters which break
+//! a contract are caught. An adapter of a later stage joins by one function and one line.
 
 #![allow(clippy::unwrap_used, reason = "what helps a test is a test too")]
 
@@ -18,3 +18,5 @@ mod keys;
 mod links;
 #[path = "contract/sabotage.rs"]
 mod sabotage;
+#[path = "contract/servers.rs"]
+mod servers;

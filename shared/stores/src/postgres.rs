@@ -14,8 +14,15 @@ use crate::{Error, Migrator};
 /// How long to wait for a connection.
 const POOL_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a statement may run before the server ends it.
-const STATEMENT_WAIT: &str = "1500ms";
+/// What the server does about a client that has become silent: it ends a statement that takes long, a transaction whose
+/// next statement does not come, and a connection whose other end is gone. Each would keep its locks.
+const IMPATIENCE: [(&str, &str); 5] = [
+    ("statement_timeout", "1500ms"),
+    ("idle_in_transaction_session_timeout", "2s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+];
 
 /// How long to wait for an answer: a little more than a server that is alive takes to give up.
 const ANSWER_WAIT: Duration = Duration::from_millis(1_750);
@@ -42,12 +49,12 @@ impl Postgres {
             .map_err(|error| Error::unavailable(format!("the schema is not this version's: {error}")))?;
         migrating.close().await.map_err(Error::before_commit)?;
 
-        let connect = connect.options([("statement_timeout", STATEMENT_WAIT)]);
+        let connect = connect.options(IMPATIENCE);
         let pool = PoolOptions::<Driver>::new().acquire_timeout(POOL_WAIT);
         let pool = Pool::open("postgres_pool", connections, pool, connect, ledger).await;
         let pool = pool.map_err(Error::before_commit)?;
         // One that was held longer waits for an answer that may never come; whoever got it next would wait as well.
-        let pool = pool.trusting_for(ANSWER_WAIT);
+        let pool = pool.trusting_for(ANSWER_WAIT.saturating_sub(POOL_WAIT));
         Ok(Self { pool })
     }
 

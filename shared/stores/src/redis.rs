@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use ledger::{Ledger, Resource};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, ScriptInvocation};
 
 use crate::Error;
 use crate::breaker::Breaker;
@@ -23,6 +24,11 @@ const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_millis(1_000);
+
+/// How long the network may swallow what was sent before the connection is given up, and with it what was not sent yet: a
+/// command that arrives a minute after everybody stopped waiting for it does harm.
+#[cfg(target_os = "linux")]
+const NETWORK_WAIT: Duration = Duration::from_secs(2);
 
 /// Commands under way at once; more wait their turn in the driver.
 const PIPELINE: usize = 512;
@@ -41,7 +47,8 @@ impl Redis {
     /// # Errors
     /// [`Error::Unavailable`]: the URL is wrong or nobody answers.
     pub async fn open(url: &str, ledger: &Ledger) -> Result<Self, Error> {
-        let client = Client::open(url).map_err(Error::unavailable)?;
+        let address = url.into_connection_info().map_err(Error::unavailable)?;
+        let client = Client::open(address.set_tcp_settings(tcp())).map_err(Error::unavailable)?;
         let connection = ConnectionManager::new_with_config(client, patient());
         Ok(Self {
             connection: connection.await.map_err(Error::unavailable)?,
@@ -101,6 +108,13 @@ impl Redis {
     }
 }
 
+fn tcp() -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(NETWORK_WAIT);
+    settings
+}
+
 fn patient() -> ConnectionManagerConfig {
     ConnectionManagerConfig::new()
         .set_response_timeout(Some(ANSWER_WAIT))
@@ -116,7 +130,8 @@ pub(crate) fn is_silence(error: &RedisError) -> bool {
 }
 
 fn may_be_done(error: RedisError) -> Error {
-    if error.code().is_some() && !is_silence(&error) {
+    let refused = error.code().is_some() && !is_silence(&error);
+    if refused || error.is_connection_refusal() {
         Error::unavailable(error)
     } else {
         Error::unknown(error)

@@ -53,3 +53,4 @@ CREATE TABLE click_batches (
     id       TEXT COLLATE "C" PRIMARY KEY,
     added_at BIGINT NOT NULL
 );
+CREATE INDEX click_batches_by_age ON click_batches (added_at);

@@ -66,7 +66,11 @@ impl<B: Blocks> Pooled<B> {
                     Ok(())
                 } else {
                     let _held = claims.enter();
-                    blocks.claim().await.map(|block| state.pool.add(block))
+                    match blocks.claim().await {
+                        // Whether or not it was claimed, nobody got a name: for them, nothing happened.
+                        Err(Error::Unknown(cause)) => Err(Error::Unavailable(cause)),
+                        claim => claim.map(|block| state.pool.add(block)),
+                    }
                 };
                 // What came of the claim before is no news.
                 drop(state.claimed.send_replace(outcome));

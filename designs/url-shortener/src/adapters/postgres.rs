@@ -77,18 +77,26 @@ impl Postgres {
     /// # Errors
     /// The store's.
     pub async fn forget_answers(&self, before: u64) -> Result<(), Error> {
-        let mut connection = self.db.connection().await?;
         for forget in [
-            "DELETE FROM idempotency WHERE created_at < $1",
-            "DELETE FROM click_batches WHERE added_at < $1",
+            "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < $1 LIMIT 5000)",
+            "DELETE FROM click_batches WHERE id IN (SELECT id FROM click_batches WHERE added_at < $1 LIMIT 5000)",
         ] {
-            sqlx::query(forget)
-                .bind(before.cast_signed())
-                .execute(&mut *connection)
-                .await
-                .map_err(stores::Error::at_commit)?;
+            // In pieces: all of them at once could take longer than a statement may, and then never come to an end.
+            while self.forget_some(forget, before).await? > 0 {}
         }
         Ok(())
+    }
+
+    async fn forget_some(&self, forget: &'static str, before: u64) -> Result<u64, stores::Error> {
+        Db::answer(async {
+            let mut connection = self.db.connection().await?;
+            let forgotten = sqlx::query(forget)
+                .bind(before.cast_signed())
+                .execute(&mut *connection)
+                .await;
+            Ok(forgotten.map_err(stores::Error::at_commit)?.rows_affected())
+        })
+        .await
     }
 }
 
@@ -241,6 +249,16 @@ async fn insert_with_care(
     let is_open = |at: &usize| outcomes[*at].is_none() && !same_as.contains_key(at);
     let open: Vec<usize> = (0..links.len()).filter(is_open).collect();
     let mut names = take_names(&mut transaction, open.iter().map(|at| &links[*at])).await?;
+    // An alias that is taken may have been taken a moment ago, by the same request on another server, for whose commit the
+    // statement above has waited: then its answer is there by now.
+    let late: Vec<&str> = open
+        .iter()
+        .filter_map(|at| match (&links[*at].place, &links[*at].idempotency) {
+            (Place::Named(alias), Some(asked)) if !names.contains_key(alias.as_str()) => Some(&*asked.key),
+            _ => None,
+        })
+        .collect();
+    let mut late = answers(&mut transaction, &late).await?;
     let mut rows: Vec<(usize, (i64, &NewLink))> = Vec::with_capacity(open.len());
     for at in open {
         let link = &links[at];
@@ -248,7 +266,13 @@ async fn insert_with_care(
             Place::At(code) => rows.push((at, (code.number().cast_signed(), link))),
             Place::Named(alias) => match names.remove(alias.as_str()) {
                 Some(number) => rows.push((at, (-number, link))),
-                None => outcomes[at] = Some(Err(Error::AliasTaken)),
+                None => {
+                    let asked = link.idempotency.as_ref();
+                    outcomes[at] = Some(match asked.and_then(|asked| Some((late.remove(&*asked.key)?, asked))) {
+                        Some((answer, asked)) => answered(&mut transaction, answer, asked).await,
+                        None => Err(Error::AliasTaken),
+                    });
+                }
             },
             Place::Next => outcomes[at] = Some(Err(stores::Error::unavailable("this store does not count").into())),
         }

@@ -26,7 +26,9 @@
 //! 4. Then the hash is removed, if it still has that id.
 //!
 //! A crash between any two steps repeats the step. If Redis itself crashes and comes back with the state of a second ago, a
-//! hash that was moved is there once more, with the id that Postgres knows: clicks can be lost, and are never counted twice.
+//! hash that was moved is there once more, with the id that Postgres knows: clicks can be lost, and are not counted twice.
+//! Only if Redis forgets, within the seconds in which an addition is repeated, both that addition and the hash it went to,
+//! which had been moved already, is it counted again.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -120,9 +122,10 @@ impl<L: Links> RedisCached<L> {
         };
         // If this fails or is cut off, the guard is dropped and the next who waits tries.
         let link = self.inner.find(slug).await?;
-        let _ = flight.insert(link.clone());
         self.add(slug, link.as_ref()).await;
-        // Who comes from here on finds it in Redis.
+        // Given to those who wait, and forgotten, in one breath: an entry that stayed would be a second cache, which no
+        // delete on another server reaches. Fails if the name was deleted meanwhile: then this answer is ours alone.
+        let _ = flight.insert(link.clone());
         self.flights.remove(slug);
         Ok(link)
     }
@@ -142,10 +145,12 @@ impl<L: Links> RedisCached<L> {
         let _: Result<Option<String>, _> = self.redis.write(&set).await;
     }
 
-    /// Replaces whatever is there for a name that was deleted, or perhaps was.
+    /// Writes the deleted link over whatever is there. A link that is not deleted is not written: nobody was told that it
+    /// is, and another server's delete may be under way.
     async fn invalidate(&self, slug: &Slug) {
-        let told = match self.inner.find(slug).await {
-            Ok(Some(link)) => {
+        let found = tokio::time::timeout(Duration::from_secs(1), self.inner.find(slug)).await;
+        let told = match found {
+            Ok(Ok(Some(link))) if link.deleted => {
                 let mut set = redis::cmd("SET");
                 set.arg(self.key(slug))
                     .arg(encode(&link))
@@ -153,8 +158,9 @@ impl<L: Links> RedisCached<L> {
                     .arg(milliseconds(PRESENT_FOR));
                 self.redis.write::<String>(&set).await.map(drop)
             }
-            Ok(None) => return,
-            Err(_) => self
+            Ok(Ok(_)) => Ok(()),
+            // Better nothing there than something that may be old.
+            Ok(Err(_)) | Err(_) => self
                 .redis
                 .write::<u64>(redis::cmd("UNLINK").arg(self.key(slug)))
                 .await
@@ -172,6 +178,8 @@ impl<L: Links> Links for RedisCached<L> {
         let mut inserted = INSERTED.arg(milliseconds(PRESENT_FOR));
         let mut any = false;
         for link in answers.iter().flatten() {
+            // A fetch under way may have seen that there was no such link.
+            self.flights.remove(&link.slug);
             inserted.key(self.key(&link.slug)).arg(encode(link));
             any = true;
         }
@@ -196,9 +204,8 @@ impl<L: Links> Links for RedisCached<L> {
             let deleted = cached.inner.delete(&slug, at).await;
             // A fetch under way may have read the link as it was: nobody else shall get its result.
             cached.flights.remove(&slug);
-            if !matches!(deleted, Ok(false)) {
-                cached.invalidate(&slug).await;
-            }
+            // Also when there was nothing left to delete: whoever deleted it may not have come to say so.
+            cached.invalidate(&slug).await;
             deleted
         });
         task.await
