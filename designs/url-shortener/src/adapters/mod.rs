@@ -41,7 +41,7 @@ pub use postgres::Postgres;
 pub use redis::{RedisCached, RedisClicks};
 pub use sqlite::{Numbering, Sqlite};
 
-use crate::domain::Error;
+use crate::domain::{Alias, Code, Error, Link, NewLink, Place, Slug};
 
 impl From<stores::Error> for Error {
     fn from(error: stores::Error) -> Self {
@@ -51,4 +51,31 @@ impl From<stores::Error> for Error {
             stores::Error::Unknown(cause) => Self::Unknown(cause),
         }
     }
+}
+
+/// The link that a store has made of a new one, under the number that it gave it.
+fn stored(id: i64, link: &NewLink) -> Result<Link, Error> {
+    let slug = match &link.place {
+        Place::Named(alias) => Slug::Alias(alias.clone()),
+        Place::Next | Place::At(_) => {
+            let code = u64::try_from(id).ok().and_then(Code::new);
+            Slug::Code(code.ok_or(Error::KeysExhausted)?)
+        }
+    };
+    Ok(Link {
+        slug,
+        target: link.target.clone(),
+        created_at: link.created_at,
+        expires_at: link.expires_at,
+        deleted: false,
+    })
+}
+
+/// The name that stands in a store: an alias, or else the code of a number.
+fn slug_of(id: i64, alias: Option<&str>) -> Result<Slug, stores::Error> {
+    let slug = match alias {
+        Some(alias) => Alias::new(alias).ok().map(Slug::Alias),
+        None => u64::try_from(id).ok().and_then(Code::new).map(Slug::Code),
+    };
+    slug.ok_or_else(|| stores::Error::unavailable("a stored answer has no valid name"))
 }

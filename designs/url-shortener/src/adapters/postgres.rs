@@ -11,7 +11,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Acquire, Row as _};
 use stores::Postgres as Db;
 
-use crate::domain::{Alias, Code, Error, Idempotency, Link, NewLink, Place, Slug};
+use super::{slug_of, stored};
+use crate::domain::{Error, Idempotency, Link, NewLink, Place, Slug};
 use crate::ports::Links;
 use crate::target::Target;
 
@@ -391,11 +392,7 @@ async fn answered(
     if fingerprint != asked.fingerprint {
         return Err(Error::KeyReused);
     }
-    let slug = match alias {
-        Some(alias) => Alias::new(&alias).ok().map(Slug::Alias),
-        None => u64::try_from(id).ok().and_then(Code::new).map(Slug::Code),
-    };
-    let slug = slug.ok_or_else(|| stores::Error::unavailable("a stored answer has no valid name"))?;
+    let slug = slug_of(id, alias.as_deref())?;
     let link = find(connection, &slug).await?;
     link.ok_or_else(|| stores::Error::unavailable("a stored answer has no link").into())
 }
@@ -464,23 +461,6 @@ async fn find(connection: &mut PgConnection, slug: &Slug) -> Result<Option<Link>
         })
     })
     .transpose()
-}
-
-fn stored(id: i64, link: &NewLink) -> Result<Link, Error> {
-    let slug = match &link.place {
-        Place::Named(alias) => Slug::Alias(alias.clone()),
-        Place::Next | Place::At(_) => {
-            let code = u64::try_from(id).ok().and_then(Code::new);
-            Slug::Code(code.ok_or(Error::KeysExhausted)?)
-        }
-    };
-    Ok(Link {
-        slug,
-        target: link.target.clone(),
-        created_at: link.created_at,
-        expires_at: link.expires_at,
-        deleted: false,
-    })
 }
 
 impl Postgres {

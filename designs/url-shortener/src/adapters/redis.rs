@@ -265,7 +265,7 @@ pub const MOVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Hashes that clicks are spread over, by their links: each is moved by itself, so that neither Redis nor Postgres stands
 /// still for all of them.
-const HASHES: u64 = 16;
+const HASHES: u32 = 16;
 
 /// Links that each hash holds; while Postgres is down and one is full, servers keep what comes on top.
 const MOST_LINKS: usize = 16_384;
@@ -345,7 +345,7 @@ impl RedisClicks {
             let mut failing = false;
             loop {
                 for hash in 0..HASHES {
-                    if !stopping.pause(MOVE_EVERY / 16).await {
+                    if !stopping.pause(MOVE_EVERY / HASHES).await {
                         return;
                     }
                     let mut held = moves.enter();
@@ -373,7 +373,7 @@ impl RedisClicks {
     }
 
     /// Moves a hash to Postgres; the number of its links.
-    async fn move_hash(&self, hash: u64) -> Result<u64, Error> {
+    async fn move_hash(&self, hash: u32) -> Result<u64, Error> {
         let (moving, mover) = (self.key("moving", hash), self.key("mover", hash));
         let mut take = TAKE.key(self.key("hash", hash));
         take.key(&moving).key(&mover).arg(milliseconds(MOVE_WITHIN));
@@ -441,11 +441,12 @@ impl Clicks for RedisClicks {
 }
 
 /// Which hash a link's clicks are in: always the same, whichever server asks.
-fn hash_of(slug: &Slug) -> u64 {
-    match slug {
-        Slug::Code(code) => code.number() % HASHES,
-        Slug::Alias(alias) => alias.as_str().bytes().map(u64::from).sum::<u64>() % HASHES,
-    }
+fn hash_of(slug: &Slug) -> u32 {
+    let spread = match slug {
+        Slug::Code(code) => code.number(),
+        Slug::Alias(alias) => alias.as_str().bytes().map(u64::from).sum(),
+    };
+    u32::try_from(spread % u64::from(HASHES)).unwrap_or_default()
 }
 
 #[cfg(test)]

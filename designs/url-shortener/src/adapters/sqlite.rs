@@ -6,7 +6,8 @@
 use sqlx::{Connection, SqliteConnection};
 use stores::Sqlite as Db;
 
-use crate::domain::{Alias, CODES, Code, Error, Idempotency, Link, NewLink, Place, Slug};
+use super::{slug_of, stored};
+use crate::domain::{Alias, CODES, Error, Idempotency, Link, NewLink, Place, Slug};
 use crate::ports::{Clicks, Links};
 use crate::target::Target;
 
@@ -205,27 +206,10 @@ async fn insert_in(
         if let Some(asked) = &link.idempotency {
             remember(connection, asked, id, link).await?;
         }
-        answers.push(stored(id, link.clone()));
+        answers.push(stored(id, link));
     }
     let written = write(connection, &rows).await?;
     Ok((written == rows.len() as u64).then_some(answers))
-}
-
-fn stored(id: i64, link: NewLink) -> Result<Link, Error> {
-    let slug = match link.place {
-        Place::Named(alias) => Slug::Alias(alias),
-        Place::Next | Place::At(_) => {
-            let code = u64::try_from(id).ok().and_then(Code::new);
-            Slug::Code(code.ok_or(Error::KeysExhausted)?)
-        }
-    };
-    Ok(Link {
-        slug,
-        target: link.target,
-        created_at: link.created_at,
-        expires_at: link.expires_at,
-        deleted: false,
-    })
 }
 
 /// The number after the largest. Rows are never removed, so no number comes twice.
@@ -307,11 +291,7 @@ async fn replay(connection: &mut SqliteConnection, asked: &Idempotency) -> Resul
     if fingerprint != asked.fingerprint {
         return Err(Error::KeyReused);
     }
-    let slug = match alias {
-        Some(alias) => Alias::new(&alias).ok().map(Slug::Alias),
-        None => u64::try_from(id).ok().and_then(Code::new).map(Slug::Code),
-    };
-    let slug = slug.ok_or_else(|| stores::Error::unavailable("a stored answer has no valid name"))?;
+    let slug = slug_of(id, alias.as_deref())?;
     let row = find(connection, &slug).await?;
     row.map(|row| link(row, slug)).transpose()
 }
