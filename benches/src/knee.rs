@@ -137,7 +137,7 @@ impl Search {
                 Step::Probe(self.step_down.map_or(half, |step| half.max(upper / step)))
             }
             _ if self.confirmed >= self.confirmations => self.done(),
-            (Some(lower), _) => Step::Probe(lower * CONFIRM_AT),
+            (Some(lower), _) => Step::Probe((lower * CONFIRM_AT).max(MIN_RATE)),
         }
     }
 
@@ -176,7 +176,7 @@ impl Search {
 
     fn is_confirming(&self, rate: f64) -> bool {
         match (self.lower(), self.upper) {
-            (Some(lower), Some((upper, _))) => upper / lower <= RESOLUTION && rate < lower,
+            (Some(lower), Some((upper, _))) => upper / lower <= RESOLUTION && rate <= lower,
             _ => false,
         }
     }
@@ -275,6 +275,15 @@ mod tests {
             _ => Seen::Collapsed,
         });
         assert_eq!(rates.len(), 11, "{rates:?}");
+    }
+
+    #[test]
+    fn a_server_that_carries_only_the_least_rate_is_confirmed_there() {
+        let (knee, rates) = climb(Search::new(1000.0), carries(MIN_RATE));
+        assert_eq!(knee.rate, MIN_RATE);
+        assert!(rates.iter().all(|rate| *rate >= MIN_RATE), "{rates:?}");
+        assert!(rates.len() < MAX_PROBES as usize, "{rates:?}");
+        assert_eq!(rates[rates.len() - 3..], [MIN_RATE; 3]);
     }
 
     #[test]
