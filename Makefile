@@ -13,7 +13,7 @@ API_KEY ?= loadbearing-local
 up load: export API_KEY := $(API_KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help climb run load up logs down test deps check bench ratios report tools
+.PHONY: help climb profile planted numbers run load up logs down test deps check bench ratios report tools
 
 help: ## this list
 	@echo "usage: make TARGET [D=design, default $(D)]"
@@ -22,6 +22,18 @@ help: ## this list
 climb: tools ## load every stage of a design until it gives: knee, bottleneck, violations (QUICK=1, ARGS=...)
 	cargo build --release --locked -p lab -p $(D)
 	$(LAB) climb $(D) $(if $(QUICK),--quick) $(ARGS)
+
+profile: tools ## a flame graph of a design's server at its knee, into the target folder (S=stage, ARGS=...)
+	cargo build --release --locked -p lab -p $(D)
+	$(LAB) climb $(D) $(if $(S),--stages $(S)) --quick --profile $(TARGET)/profiles $(ARGS)
+
+planted: tools ## check the lab itself: faults that are known, each to be named and proven, about half an hour (ARGS=...)
+	cargo build --release --locked -p lab -p planted
+	$(LAB) planted $(ARGS)
+
+numbers: tools ## what this machine does: memory, locks, disk, databases, HTTP, all of it in under a minute (ARGS=...)
+	cargo build --release --locked -p lab
+	$(LAB) numbers $(ARGS)
 
 run: tools ## start a design's server (S=stage, ARGS=...); its data stays in the target folder
 	cargo build --release --locked -p $(D)
@@ -57,7 +69,7 @@ bench: tools ## micro-benchmarks of the idea files, the ledger and the caches
 ratios: tools ## redirects beside a bare axum route, creates beside fdatasync: medians of interleaved rounds
 	@scripts/ratios
 
-report: tools ## rewrite the tables in a design's README from the newest committed runs
+report: tools ## rewrite the tables and pictures in a design's README from the newest committed runs
 	@scripts/report $(D)
 
 tools:

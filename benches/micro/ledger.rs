@@ -25,6 +25,12 @@ fn hold(c: &mut Criterion) {
     let ledger = Ledger::new();
     let resource = ledger.resource("writer", "connections", 1.0);
     group.bench_function("enter and leave", |b| b.iter(|| drop(black_box(&resource).enter())));
+    group.bench_function("enter, ask what is owed, and leave", |b| {
+        b.iter(|| {
+            let mut held = black_box(&resource).enter();
+            black_box(held.owes());
+        });
+    });
     group.bench_function("wait, enter and leave", |b| {
         b.iter(|| drop(black_box(&resource).wait().enter()));
     });

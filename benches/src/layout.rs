@@ -43,6 +43,13 @@ impl Layout {
         }
     }
 
+    /// How many cores generator and server share; `None` where they are apart.
+    pub fn shared_cores(&self) -> Option<f64> {
+        self.generator_core
+            .is_none()
+            .then(|| std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64))
+    }
+
     /// Binds the calling thread to the generator's core, and puts it and the servers that it starts ahead of other work.
     pub fn take_place(&mut self) {
         if platform::raise_priority() {

@@ -8,13 +8,19 @@
 //! 4. [`ledger`] and [`verdict`]: what was full there, and how that is known.
 //! 5. [`climb`]: all of it together, for every stage of a design, on servers started by [`server`], with the engines that
 //!    they need ([`needs`]).
+//! 6. [`estimate`]: the same question answered by arithmetic, before anything runs. [`compare`]: two answers.
+//!
+//! [`numbers`] measures the machine itself, and knows nothing of the above but the generator.
 //!
 //! Around them: [`commands`] and [`cli`] (what a user may ask), [`output`] (what a user gets), [`http`] (bytes on the
-//! wire), [`platform`] (what only Linux has).
+//! wire), [`platform`] (what only Linux has), [`profile`] (what a server's CPU does at its knee).
 
 pub mod cli;
 pub mod climb;
 pub mod commands;
+pub mod compare;
+pub mod data_root;
+pub mod estimate;
 pub mod generator;
 pub mod http;
 pub mod knee;
@@ -22,8 +28,13 @@ pub mod layout;
 pub mod ledger;
 pub mod machine;
 pub mod needs;
+pub mod numbers;
 pub mod output;
+pub mod planted;
 pub mod platform;
+pub mod profile;
+pub mod proof;
+pub mod rig;
 pub mod server;
 pub mod slo;
 pub mod stop;

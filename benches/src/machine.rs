@@ -35,6 +35,24 @@ impl Machine {
             clock_source: platform::clock_source(),
         }
     }
+
+    /// What makes two results not comparable, a phrase each. A few MiB of memory more or less come with every start.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let gib = |machine: &Self| format!("{} GiB", (machine.memory_bytes + (1 << 29)) >> 30);
+        let cores = |machine: &Self| format!("{} cores", machine.cores);
+        [
+            (self.cpu.clone(), other.cpu.clone()),
+            (cores(self), cores(other)),
+            (gib(self), gib(other)),
+            (self.kernel.clone(), other.kernel.clone()),
+            (self.rustc.clone(), other.rustc.clone()),
+            (self.clock_source.clone(), other.clock_source.clone()),
+        ]
+        .into_iter()
+        .filter(|(one, two)| one != two)
+        .map(|(one, two)| format!("{one} and {two}"))
+        .collect()
+    }
 }
 
 fn rustc() -> String {

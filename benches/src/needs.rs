@@ -91,15 +91,31 @@ pub fn find(needs: &[String], set: &[(String, String)], data_root: &Path) -> Res
     }
 }
 
+/// This machine's own engine of that name, for whoever takes no address. The text of an error says what is missing.
+///
+/// # Errors
+/// There is no such engine here, or it cannot run in a folder below `data_root`.
+pub fn own(name: &str, data_root: &Path) -> Result<Need, String> {
+    let source = installed(name, data_root)?
+        .ok_or_else(|| "It is not installed: `make deps`, as root on Debian, does that".to_owned())?;
+    Ok(Need {
+        name: name.to_owned(),
+        source,
+    })
+}
+
 fn local(name: &str, data_root: &Path) -> Result<Option<Source>, String> {
+    installed(name, data_root).map_err(|problem| {
+        format!("needs {name}: {problem}; give another place, --data-root DIR, or another {name}, --set {name}-url=URL")
+    })
+}
+
+fn installed(name: &str, data_root: &Path) -> Result<Option<Source>, String> {
     let startable = STARTABLE.iter().find(|startable| startable.name == name);
     let Some((startable, installed)) = startable.and_then(|it| Some((it, it.kind.find()?))) else {
         return Ok(None);
     };
-    let here = installed.fits(data_root).and_then(|()| installed.version());
-    let version = here.map_err(|problem| {
-        format!("needs {name}: {problem}; give another place, --data-root DIR, or another {name}, --set {name}-url=URL")
-    })?;
+    let version = installed.fits(data_root).and_then(|()| installed.version())?;
     Ok(Some(Source::Local {
         installed,
         version,
@@ -263,6 +279,12 @@ mod tests {
             find(&names(&["other"]), &set(&["redis-url"]), Path::new("/")).unwrap_err(),
             "needs other: start it and give --set other-url=URL"
         );
+    }
+
+    #[test]
+    fn an_engine_that_is_not_here_is_said_without_flags() {
+        let text = own("other", Path::new("/")).unwrap_err();
+        assert!(text.contains("not installed") && !text.contains("--"), "{text}");
     }
 
     #[test]

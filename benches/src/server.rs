@@ -51,6 +51,18 @@ pub struct Stage {
     pub idea: String,
     /// Engines that it needs beside it.
     pub needs: Vec<String>,
+    /// Capacities that a flag sets.
+    #[serde(default)]
+    pub knobs: Vec<Knob>,
+}
+
+/// A capacity that can be turned.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Knob {
+    /// The resource.
+    pub resource: String,
+    /// The flag that sets its capacity, without dashes.
+    pub flag: String,
 }
 
 /// A design's binary, found beside the lab's own.
@@ -105,7 +117,7 @@ impl Binary {
 }
 
 /// How a stage is started.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
     /// The design's binary.
     pub binary: &'a Binary,
@@ -117,6 +129,8 @@ pub struct Setup<'a> {
     pub data_root: &'a Path,
     /// The share of the CPU that it gets, in cores.
     pub quota_cores: Option<f64>,
+    /// Whether it lets the lab slow its resources and take profiles.
+    pub lab: bool,
 }
 
 /// A running stage.
@@ -190,6 +204,11 @@ impl Server {
     /// The cores that a quota leaves it.
     pub fn quota_cores(&self) -> Option<f64> {
         self.quota.as_ref().map(Quota::cores)
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The engines beside it.
@@ -355,6 +374,7 @@ fn command(setup: &Setup<'_>, stage: &str, data: &Path, group: Option<&Path>, en
         ])
         .arg(data)
         .args(engines.flags())
+        .args(setup.lab.then_some("--lab"))
         .args(
             setup
                 .set

@@ -112,7 +112,9 @@ pub fn missed_by_kind(outcome: &Outcome) -> Vec<String> {
     let mut missed: Vec<String> = outcome.kinds.iter().filter_map(late_kind).collect();
     let errors = error_share(outcome);
     if errors > MAX_ERRORS {
-        missed.push(format!("{:.2} % errors, 0.1 % are allowed", errors * 100.0));
+        let most = outcome.errors.iter().max_by_key(|(_, count)| **count);
+        let reason = most.map_or_else(String::new, |(reason, _)| format!(" ({reason})"));
+        missed.push(format!("{:.2} % errors{reason}, 0.1 % are allowed", errors * 100.0));
     }
     let completed = outcome.completed as f64 / outcome.planned.max(1) as f64;
     // Answers that violate an invariant are counted as such, not as missing.
@@ -124,6 +126,15 @@ pub fn missed_by_kind(outcome: &Outcome) -> Vec<String> {
         ));
     }
     missed
+}
+
+/// Whether every kind keeps its limit from the moment at which it is sent: what breaks it, if anything does, is the waiting
+/// before that.
+pub fn kept_once_sent(outcome: &Outcome) -> bool {
+    outcome.kinds.iter().all(|kind| {
+        let p99 = kind.times.service.quantile_ms(0.99);
+        kind.times.service.len() < MIN_SAMPLES || kind.kind.slo_p99.is_none_or(|limit| p99 <= limit.as_secs_f64() * 1e3)
+    })
 }
 
 /// Whether a limit is missed by so much that no hiccup of the machine explains it.

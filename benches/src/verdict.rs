@@ -34,19 +34,26 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{CPU, CPU_PARTS, Row, Rows};
 
 /// From this utilisation on a resource is full.
-const FULL: f64 = 0.85;
+pub const FULL: f64 = 0.85;
 /// A runner-up within this distance is named too.
 const CLOSE: f64 = 0.07;
 /// The queue at the server's door. A request holds it from beginning to end, so it is as busy as everything behind it
 /// together: its busy time says nothing, only the time waited for it does.
 const DOOR: &str = "admission";
+/// The threads that serve requests: busy with whatever a request does, so they are only named when they are used up and
+/// nothing that they do is: then something blocks them that no resource accounts for.
+pub const WORKERS: &str = "workers";
+/// A CPU that is used by so much without any request has a background job, which is said.
+const BACKGROUND: f64 = 0.1;
+/// Threads in use while everything else is below this are blocked.
+const BLOCKED: f64 = 0.7;
 /// From this utilisation on the operations have to queue for a core.
 const CPU_QUEUES: f64 = 0.5;
 /// How far the two sides of Little's law may be apart.
 const LITTLE: f64 = 0.25;
 
 /// What is known of one probe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Evidence {
     /// The ledger when it began.
     pub before: Rows,
@@ -67,6 +74,9 @@ pub struct Evidence {
     /// Cores that the server was allowed to use, where that is less than it can see.
     #[serde(default)]
     pub cpu_quota_cores: Option<f64>,
+    /// Cores in use when no request comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_background_cores: Option<f64>,
     /// Why the generator, not the server, set the pace.
     #[serde(default)]
     pub rig: Option<String>,
@@ -168,7 +178,13 @@ fn usage(name: &str, before: &Row, after: &Row, evidence: &Evidence) -> Option<U
     })
 }
 
-fn is_part(resource: &str) -> bool {
+/// Whether every request takes this from beginning to end, whatever it does: it is as busy as all behind it together.
+pub fn is_everybodys(resource: &str) -> bool {
+    resource == DOOR || resource == WORKERS
+}
+
+/// Whether this is what one process takes of the CPU.
+pub fn is_part(resource: &str) -> bool {
     resource.starts_with(CPU_PARTS)
 }
 
@@ -196,10 +212,23 @@ fn of_which(usages: &[Usage]) -> String {
     }
 }
 
+/// `, 49 % of it also when no request comes`.
+fn in_background(usages: &[Usage], evidence: &Evidence) -> String {
+    let capacity = usages
+        .iter()
+        .find(|usage| usage.resource == CPU)
+        .map(|cpu| cpu.capacity);
+    let share = evidence.cpu_background_cores.unwrap_or(0.0) / capacity.unwrap_or(f64::INFINITY);
+    if share < BACKGROUND {
+        return String::new();
+    }
+    format!(", {:.0} % of it also when no request comes", share * 100.0)
+}
+
 /// Names the resource that gives first; `None` for a server without a ledger.
 pub fn judge(evidence: &Evidence) -> Option<Verdict> {
     let mut usages = usages(evidence);
-    let parts = of_which(&usages);
+    let parts = of_which(&usages) + &in_background(&usages, evidence);
     usages.retain(|usage| !is_part(&usage.resource));
     let mut verdict = match &evidence.rig {
         Some(reason) => rig_limited(reason, &usages),
@@ -230,8 +259,9 @@ fn full(usages: &[Usage], parts: &str) -> Option<Verdict> {
     let mut full = usages.iter().filter(|usage| usage.utilisation >= FULL);
     let first = full
         .clone()
-        .find(|usage| usage.resource != DOOR)
-        .or_else(|| full.next())?;
+        .find(|usage| !is_everybodys(&usage.resource))
+        .or_else(|| full.clone().find(|usage| usage.resource == WORKERS && blocked(usages)))
+        .or_else(|| full.find(|usage| usage.resource == DOOR))?;
     let ceiling = first.ceiling_rps.unwrap_or_default();
     let parts = if first.resource == CPU { parts } else { "" };
     let mut evidence = format!(
@@ -242,7 +272,9 @@ fn full(usages: &[Usage], parts: &str) -> Option<Verdict> {
         time(first.demand_ms),
     );
     let near = usages.iter().find(|other| {
-        other.resource != first.resource && other.resource != DOOR && first.utilisation - other.utilisation < CLOSE
+        other.resource != first.resource
+            && !is_everybodys(&other.resource)
+            && first.utilisation - other.utilisation < CLOSE
     });
     if let Some(near) = near {
         evidence += &format!(
@@ -260,10 +292,16 @@ fn full(usages: &[Usage], parts: &str) -> Option<Verdict> {
     })
 }
 
+/// Whether threads that are all in use do something that no resource accounts for.
+fn blocked(usages: &[Usage]) -> bool {
+    let others = usages.iter().filter(|usage| !is_everybodys(&usage.resource));
+    others.map(|usage| usage.utilisation).fold(0.0, f64::max) < BLOCKED
+}
+
 /// The resource that holds the largest share of the service time, or the time that none holds.
 fn latency_bound(usages: &[Usage], parts: &str, evidence: &Evidence) -> Option<Verdict> {
     let held = |usage: &Usage| match usage.resource.as_str() {
-        DOOR => usage.wait_ms,
+        DOOR | WORKERS => usage.wait_ms,
         _ => usage.demand_ms + usage.wait_ms,
     };
     let rest = (evidence.service_mean_ms - usages.iter().map(held).sum::<f64>()).max(0.0);
@@ -378,6 +416,7 @@ mod tests {
             achieved_rps: 1000.0,
             mean_in_system: 2.0,
             cpu_quota_cores: None,
+            cpu_background_cores: None,
             rig: None,
         }
     }
@@ -503,6 +542,29 @@ mod tests {
             "{}",
             verdict.evidence
         );
+    }
+
+    #[test]
+    fn what_the_cpu_does_in_the_background_is_said() {
+        let mut evidence = evidence(&[("cpu", 1.0, 9.6, 0.0)]);
+        evidence.cpu_background_cores = Some(0.48);
+        let said = judge(&evidence).unwrap().evidence;
+        assert!(
+            said.contains("(1 connection), 48 % of it also when no request comes; one"),
+            "{said}"
+        );
+        evidence.cpu_background_cores = Some(0.02);
+        assert!(!judge(&evidence).unwrap().evidence.contains("no request"));
+    }
+
+    #[test]
+    fn threads_are_named_only_when_nothing_that_they_do_is_busy() {
+        let blocked = judge(&evidence(&[("workers", 1.0, 9.9, 0.0), ("cpu", 1.0, 0.8, 0.0)])).unwrap();
+        assert_eq!((blocked.resource.as_str(), blocked.reason), ("workers", Reason::Full));
+        let working = judge(&evidence(&[("workers", 1.0, 9.9, 0.0), ("cpu", 1.0, 9.2, 0.0)])).unwrap();
+        assert_eq!(working.resource, "cpu");
+        let nearly = judge(&evidence(&[("workers", 1.0, 9.9, 0.0), ("cpu", 1.0, 8.2, 0.0)])).unwrap();
+        assert_eq!((nearly.resource.as_str(), nearly.reason), ("cpu", Reason::LatencyBound));
     }
 
     #[test]

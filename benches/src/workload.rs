@@ -115,6 +115,16 @@ impl Mix {
         Ok(Self::new(&weights))
     }
 
+    /// The shares, in the order of the kinds; their sum is 1.
+    pub fn shares(&self) -> Vec<f64> {
+        let before = std::iter::once(&0.0).chain(&self.upto);
+        self.upto
+            .iter()
+            .zip(before)
+            .map(|(upto, before)| upto - before)
+            .collect()
+    }
+
     /// The kind that a draw from `[0, 1)` stands for.
     pub fn pick(&self, draw: f64) -> usize {
         self.upto.iter().position(|upto| draw < *upto).unwrap_or(0)
@@ -165,6 +175,7 @@ mod tests {
         let mix = Mix::parse("b=3, a=1", &["a", "b", "c"]).unwrap();
         let picks: Vec<usize> = [0.0, 0.24, 0.26, 0.999].iter().map(|d| mix.pick(*d)).collect();
         assert_eq!(picks, [0, 0, 1, 1]);
+        assert_eq!(mix.shares(), [0.25, 0.75, 0.0]);
     }
 
     #[test]

@@ -98,12 +98,16 @@ fn every_error_is_one_line() {
         .local_addr()
         .unwrap();
     let url = format!("http://{free}/");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["load", "--get", &url], "connection refused"),
         (&["load", "--get", "https://localhost/"], "plain http"),
         (
             &["load", "--get", &url, "--json", "/nowhere/x.json"],
             "cannot write /nowhere/x.json",
+        ),
+        (
+            &["climb", "url-shortener", "--profile", "/dev/null/x"],
+            "--profile: cannot write into /dev/null/x",
         ),
         (
             &["load", "--get", &url, "--slo", "create.p99<1s"],
@@ -142,4 +146,19 @@ fn designs_are_listed() {
     let output = lab(&["list"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("url-shortener: "));
+}
+
+#[test]
+fn what_cannot_be_slowed_is_wrong_usage() {
+    for (flags, reason) in [
+        (&["--slow", "pool=0.5"][..], "from 1 to 1000"),
+        (&["--slow", "pool=NaN"], "from 1 to 1000"),
+        (&["--slow", "pool"], "RESOURCE=FACTOR"),
+        (&["--slow", "=2"], "from 1 to 1000"),
+        (&["--slow", "pool=2", "--prove"], "cannot be used with"),
+    ] {
+        let output = lab(&[&["climb", "url-shortener"], flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(reason), "{flags:?}: {}", stderr(&output));
+    }
 }

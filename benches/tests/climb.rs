@@ -142,6 +142,20 @@ fn engines_are_gone_when_the_server_does_not_start() {
 }
 
 #[test]
+fn only_a_server_that_is_to_be_profiled_is_told_of_the_lab() {
+    let dir = stage("echo \"$*\" >&2; exit 1");
+    let profiles = dir.path().join("profiles");
+    let asked = fails(
+        dir.path(),
+        &["--stages", "first", "--profile", profiles.to_str().unwrap()],
+    );
+    assert!(asked.split(' ').any(|word| word == "--lab"), "{asked}");
+    assert!(profiles.is_dir());
+    let plain = fails(dir.path(), &["--stages", "first"]);
+    assert!(!plain.contains("--lab"), "{plain}");
+}
+
+#[test]
 fn an_unknown_stage_is_named_with_those_there_are() {
     let dir = stage("exit 1");
     let line = fails(dir.path(), &["--stages", "second"]);

@@ -137,9 +137,58 @@ fn a_readme_gets_the_table_of_its_run_and_a_typed_number_is_noticed() {
     );
     assert!(text.ends_with("<!-- /report -->\nafter\n"));
     assert!(text.contains("| `permuted` |") && text.contains("seed 1"), "{text}");
+    assert!(text.contains("](climb-climb.svg)"), "{text}");
     assert!(report(&readme, &["--check"]).status.success());
     fs::write(&readme, text.replacen("| 0 |", "| 1 |", 1)).unwrap();
     let check = report(&readme, &["--check"]);
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&check.stderr).contains("is not what"));
+}
+
+#[test]
+fn the_picture_beside_a_readme_is_its_runs_and_an_edited_or_missing_one_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let readme = dir.path().join("README.md");
+    let picture = dir.path().join("climb-climb.svg");
+    fs::write(&readme, "<!-- report: old/climb.json -->\n<!-- /report -->\n").unwrap();
+    assert!(report(&readme, &[]).status.success());
+    let svg = fs::read_to_string(&picture).unwrap();
+    assert!(svg.contains(">single_table 3,740</text>"), "{svg}");
+    fs::write(
+        &picture,
+        svg.replacen(">single_table 3,740<", ">single_table 9,740<", 1),
+    )
+    .unwrap();
+    let check = report(&readme, &["--check"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("the picture is not what"));
+    fs::remove_file(&picture).unwrap();
+    assert_eq!(report(&readme, &["--check"]).status.code(), Some(1));
+    assert!(!picture.exists(), "a check writes nothing");
+    assert!(report(&readme, &[]).status.success());
+    assert_eq!(fs::read_to_string(&picture).unwrap(), svg);
+}
+
+#[test]
+fn a_page_of_a_recorded_climb_needs_no_readme() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("page.html");
+    let lab = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["report", "url-shortener", "--run"])
+            .arg(run())
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    assert!(lab(&["--html", page.to_str().unwrap()]).status.success());
+    assert!(fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
+    assert_eq!(
+        lab(&[]).status.code(),
+        Some(2),
+        "neither a README nor a page is asked for"
+    );
+    let nowhere = lab(&["--html", dir.path().join("no/page.html").to_str().unwrap()]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("cannot write"));
 }

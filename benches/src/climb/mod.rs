@@ -6,6 +6,8 @@
 //! around what it found. Only one stage works at a time; the others are idle.
 
 mod probe;
+mod prove;
+mod relief;
 mod stage;
 
 use std::path::PathBuf;
@@ -49,8 +51,14 @@ pub struct Request {
     pub engines: bool,
     /// Connections of the generator.
     pub connections: usize,
+    /// A resource to slow all the while, and by which factor.
+    pub slow: Option<(String, f64)>,
+    /// Whether verdicts are to be proven.
+    pub prove: bool,
     /// Where data directories are made.
     pub data_root: PathBuf,
+    /// Where to write a flame graph a stage; `None` when nobody asked for profiles.
+    pub profile: Option<PathBuf>,
 }
 
 /// Climbs, and returns a report a stage in the order of the ladder.
@@ -68,13 +76,20 @@ pub fn run(request: &Request, layout: &Layout, progress: &Progress, stop: &Stop)
         set: &request.set,
         data_root: &request.data_root,
         quota_cores: request.server_cpu,
+        lab: request.prove || request.slow.is_some() || request.profile.is_some(),
     };
     let mut reports = Vec::new();
     let mut running = Vec::new();
     for (place, stage) in stages.into_iter().enumerate() {
         stop.check()?;
         match needs::find(&stage.needs, &request.set, &request.data_root) {
-            Ok(needs) => running.push((place, prepare(request, &setup, stage, &needs, progress, stop)?)),
+            Ok(needs) => {
+                let mut prepared = prepare(request, &setup, stage, &needs, progress, stop)?;
+                if let Some((resource, factor)) = &request.slow {
+                    prepared.slow_throughout(resource, *factor, stop)?;
+                }
+                running.push((place, needs, prepared));
+            }
             Err(reason) if request.engines => bail!("stage {}: {reason}", stage.name),
             Err(reason) => {
                 progress.line(&format!("{}: skipped, {reason}", stage.name));
@@ -87,7 +102,7 @@ pub fn run(request: &Request, layout: &Layout, progress: &Progress, stop: &Stop)
     let mut done = 0;
     while done < request.rounds && fits(start.elapsed(), done, request.effort.budget(running.len())) {
         done += 1;
-        for (_, stage) in &mut running {
+        for (_, _, stage) in &mut running {
             stage.search(done, progress, stop)?;
         }
     }
@@ -97,9 +112,18 @@ pub fn run(request: &Request, layout: &Layout, progress: &Progress, stop: &Stop)
             request.rounds
         ));
     }
-    for (place, mut stage) in running {
+    for (place, needs, mut stage) in running {
         stage.find_bottleneck(progress, stop)?;
-        reports.push((place, stage.finish(progress, stop)?));
+        if let Some(directory) = &request.profile {
+            stage.profile(&request.design, directory, progress, stop)?;
+        }
+        if request.prove {
+            stage.prove(progress, stop)?;
+        }
+        let described = stage.described().clone();
+        let mut report = stage.finish(progress, stop)?;
+        relief::relieve(request, &setup, &described, &needs, &mut report, progress, stop)?;
+        reports.push((place, report));
     }
     reports.sort_by_key(|(place, _)| *place);
     Ok(reports.into_iter().map(|(_, report)| report).collect())
@@ -135,7 +159,8 @@ fn prepare(
             mix: request.mix.clone(),
         },
     )?;
-    Running::new(server, stage, workload, request, stop).with_context(|| format!("stage {}", stage.name))
+    Running::new(server, stage, workload, request, setup.layout.shared_cores(), stop)
+        .with_context(|| format!("stage {}", stage.name))
 }
 
 /// The stages asked for, in the order of the ladder.
@@ -174,6 +199,7 @@ mod tests {
             name: name.to_owned(),
             idea: String::new(),
             needs: needs.iter().map(ToString::to_string).collect(),
+            knobs: Vec::new(),
         }
     }
 

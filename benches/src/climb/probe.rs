@@ -8,6 +8,7 @@ use crate::generator::Outcome;
 use crate::knee::{Search, Seen};
 use crate::ledger::{self, Rows};
 use crate::output::climb::{Phase, ProbeReport};
+use crate::rig;
 use crate::slo;
 use crate::verdict::{self, Evidence};
 
@@ -15,8 +16,6 @@ use crate::verdict::{self, Evidence};
 const BACKLOG_GRACE: Duration = Duration::from_secs(2);
 /// How long a probe waits for a backlog before it goes on regardless.
 const BACKLOG_LIMIT: Duration = Duration::from_secs(20);
-/// A server with a resource this full is at its end, whatever state the generator is in.
-const SERVER_FULL: f64 = 0.9;
 
 /// How much time a climb takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +53,22 @@ impl Effort {
         Duration::from_secs(each * stages as u64)
     }
 
+    /// How long to sample the CPU.
+    pub fn profile(self) -> Duration {
+        match self {
+            Self::Thorough => Duration::from_secs(5),
+            Self::Quick => Duration::from_secs(3),
+        }
+    }
+
+    /// How often a proof slows each resource.
+    pub fn takes(self) -> u32 {
+        match self {
+            Self::Thorough => 2,
+            Self::Quick => 1,
+        }
+    }
+
     /// How long to run the closed loop that gives the first guess and warms the caches.
     pub fn warm_up(self) -> Duration {
         match self {
@@ -73,6 +88,8 @@ pub(super) struct Probe {
     pub(super) evidence: Evidence,
     /// What was not kept, a sentence each.
     pub(super) missed: Vec<String>,
+    /// Why it says more about the rig than about the server, when it does.
+    pub(super) rig: Option<String>,
     pub(super) seen: Seen,
 }
 
@@ -82,6 +99,12 @@ pub(super) struct Around {
     pub(super) before: Rows,
     pub(super) after: Rows,
     pub(super) time: Duration,
+    /// The cores that a quota leaves the server.
+    pub(super) quota_cores: Option<f64>,
+    /// The cores in use when no request comes.
+    pub(super) background_cores: f64,
+    /// How many cores generator and server share, where they are not apart.
+    pub(super) shared_cores: Option<f64>,
 }
 
 impl Probe {
@@ -91,7 +114,6 @@ impl Probe {
         rate: f64,
         outcome: Outcome,
         around: Around,
-        quota: Option<f64>,
         backlog: Option<String>,
     ) -> Self {
         let evidence = Evidence {
@@ -103,12 +125,14 @@ impl Probe {
             response_mean_ms: outcome.times.response.mean_ms(),
             achieved_rps: outcome.achieved_rps(),
             mean_in_system: outcome.mean_in_system,
-            cpu_quota_cores: quota,
+            cpu_quota_cores: around.quota_cores,
+            cpu_background_cores: Some(around.background_cores),
             rig: None,
         };
         let mut missed = slo::missed_by_kind(&outcome);
         missed.extend(backlog);
-        let seen = see(&outcome, &missed, &evidence);
+        let rig = rig::limited(&outcome, &verdict::usages(&evidence), around.shared_cores);
+        let seen = see(&outcome, &missed, rig.as_deref());
         Self {
             phase,
             round,
@@ -116,6 +140,7 @@ impl Probe {
             outcome,
             evidence,
             missed,
+            rig,
             seen,
         }
     }
@@ -123,7 +148,7 @@ impl Probe {
     /// Something else took the generator's core: it was late without having been busy, and promises were broken. Such a
     /// look shows nothing.
     pub(super) fn disturbed(&self) -> bool {
-        self.seen == Seen::RigLimited && self.outcome.was_idle()
+        self.seen == Seen::RigLimited && self.outcome.sent_late() && self.outcome.was_idle()
     }
 
     pub(super) fn report(&self) -> ProbeReport {
@@ -158,9 +183,7 @@ impl Probe {
             Seen::Failed | Seen::Collapsed => format!("failed: {}", self.missed.join("; ")),
             Seen::RigLimited => format!(
                 "rig-limited: {}",
-                self.outcome
-                    .generator_limited()
-                    .unwrap_or_else(|| self.missed.join("; "))
+                self.rig.clone().unwrap_or_else(|| self.missed.join("; "))
             ),
         };
         format!(
@@ -173,15 +196,12 @@ impl Probe {
     }
 }
 
-fn see(outcome: &Outcome, missed: &[String], evidence: &Evidence) -> Seen {
+fn see(outcome: &Outcome, missed: &[String], rig: Option<&str>) -> Seen {
     // What was sent late is still measured from its time, so lateness can only make a server look worse, never better.
     if missed.is_empty() {
         return Seen::Passed;
     }
-    let server_full = verdict::usages(evidence)
-        .iter()
-        .any(|usage| usage.utilisation >= SERVER_FULL);
-    if outcome.generator_limited().is_some() && !server_full {
+    if rig.is_some() {
         return Seen::RigLimited;
     }
     if slo::collapsed(outcome) {

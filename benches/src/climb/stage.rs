@@ -1,9 +1,10 @@
 //! One stage under load: its server, its workload with all that it remembers, and what has been found out so far.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::Request;
 use super::probe::{Around, Effort, Probe, reader, settle};
@@ -11,21 +12,29 @@ use crate::generator::{Generator, Outcome, Plan, Watch};
 use crate::http::Client;
 use crate::knee::{Knee, Search, Seen, Step};
 use crate::ledger::{self, Rows};
-use crate::output::climb::{Bottleneck, Phase, StageReport};
+use crate::output::climb::{Bottleneck, Phase, ProfileReport, StageReport};
 use crate::output::progress::Progress;
+use crate::profile;
+use crate::proof::Proof;
 use crate::server::{Server, Stage};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::workload::Workload;
 
 /// Operations in flight while warming up.
-const WARM_UP: usize = 64;
+pub(super) const WARM_UP: usize = 64;
 /// The knee under arrivals that come when they like, as a share of what a closed loop carries: a guess to begin with.
 const GUESS: f64 = 0.75;
 /// How many looks that were disturbed from outside are repeated in all: on a busy machine time must not run away.
 const REPEATS: u32 = 6;
 /// How far past the knee the bottleneck is looked for.
 const PAST: f64 = 1.15;
+/// How long the idle server's CPU is watched.
+const BACKGROUND: Duration = Duration::from_millis(300);
+/// At which share of the knee its CPU is sampled: where the latencies of the table were measured.
+const SAMPLED: f64 = 0.95;
+/// How long the load runs before the first sample and after the last.
+const MARGIN: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A prepared stage.
@@ -34,19 +43,25 @@ pub(super) struct Running {
     // Before the server: its connections are closed first, so that nothing holds up the drain.
     generator: Generator,
     public: Client,
-    admin: Client,
+    pub(super) admin: Client,
     server: Server,
     workload: Box<dyn Workload>,
-    effort: Effort,
+    pub(super) effort: Effort,
     seed: u64,
     /// The ledger of the prepared and idle server.
-    idle: Rows,
+    pub(super) idle: Rows,
+    /// Cores in use when no request comes.
+    background_cores: f64,
+    /// How many cores generator and server share, where they are not apart.
+    shared_cores: Option<f64>,
     knees: Vec<Knee>,
-    probes: Vec<Probe>,
+    pub(super) probes: Vec<Probe>,
+    pub(super) proof: Option<Proof>,
     /// Repeats left for looks that were disturbed.
     repeats: u32,
     /// Runs outside the probes (warming up), for what they violated.
-    others: Vec<Outcome>,
+    pub(super) others: Vec<Outcome>,
+    profile: Option<ProfileReport>,
 }
 
 impl Running {
@@ -55,6 +70,7 @@ impl Running {
         stage: &Stage,
         mut workload: Box<dyn Workload>,
         request: &Request,
+        shared_cores: Option<f64>,
         stop: &Stop,
     ) -> Result<Self> {
         let mut public = Client::new(server.public.clone(), None);
@@ -72,10 +88,14 @@ impl Running {
             effort: request.effort,
             seed: request.seed,
             idle,
+            background_cores: 0.0,
+            shared_cores,
             knees: Vec::new(),
             probes: Vec::new(),
+            proof: None,
             repeats: REPEATS,
             others: Vec::new(),
+            profile: None,
         })
     }
 
@@ -108,8 +128,37 @@ impl Running {
         let knee = self.knee().unwrap_or(0.0);
         if knee > 0.0 {
             let past = if self.rig_limited() { 1.0 } else { PAST };
+            // Now, and not when it had just started: what it made ready then is no background.
+            self.background_cores = background(&mut self.admin, &self.server)?;
             self.probe(knee * past, Phase::Past, 0, progress, stop)?;
         }
+        Ok(())
+    }
+
+    /// Lets the server sample its CPU under the load of its knee, and writes the flame graph.
+    pub(super) fn profile(&mut self, design: &str, directory: &Path, progress: &Progress, stop: &Stop) -> Result<()> {
+        let rate = self.knee().unwrap_or(0.0) * SAMPLED;
+        if rate <= 0.0 {
+            return Ok(());
+        }
+        progress.phase(&self.stage.name, Phase::Profile, &format!("{rate:.0}/s"));
+        let time = self.effort.profile();
+        let seed = self.seed.wrapping_add(1 + self.probes.len() as u64);
+        let plan = Plan::open(rate, time + 2 * MARGIN, seed);
+        let (admin, process) = (self.server.admin.clone(), self.server.id());
+        let (load, sampled) = thread::scope(|scope| {
+            let sampled = scope.spawn(|| {
+                thread::sleep(MARGIN);
+                profile::sample(&admin, process, time)
+            });
+            (self.load(&plan, stop), sampled.join())
+        });
+        self.others.push(load?.0);
+        let sampled = sampled.map_err(|_| anyhow!("the thread that takes a profile panicked"))?;
+        let name = &self.stage.name;
+        let report = sampled.and_then(|sampled| profile::write(&sampled, directory, design, name, rate));
+        self.profile = Some(report.with_context(|| format!("stage {name}: profile"))?);
+        self.settle(stop)?;
         Ok(())
     }
 
@@ -176,11 +225,13 @@ impl Running {
             violation_examples: examples.take(5).cloned().collect(),
             verified: verified.summary.clone(),
             probes: self.probes.iter().map(Probe::report).collect(),
+            proof: self.proof.clone(),
+            profile: self.profile.clone(),
         }
     }
 
     /// What was recorded just past the knee.
-    fn past(&self) -> Option<verdict::Evidence> {
+    pub(super) fn past(&self) -> Option<verdict::Evidence> {
         let probe = self.probes.iter().rev().find(|probe| probe.phase == Phase::Past)?;
         let mut evidence = probe.evidence.clone();
         if self.rig_limited() {
@@ -195,8 +246,22 @@ impl Running {
     }
 
     /// The median over the rounds so far.
-    fn knee(&self) -> Option<f64> {
+    pub(super) fn knee(&self) -> Option<f64> {
         median(&mut self.knees.iter().map(|knee| knee.rate).collect::<Vec<_>>())
+    }
+
+    /// One knee a round.
+    pub(super) fn rates(&self) -> Vec<f64> {
+        self.knees.iter().map(|knee| knee.rate).collect()
+    }
+
+    /// The stage as its binary describes it.
+    pub(super) fn described(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.stage.name
     }
 
     fn rig_limited(&self) -> bool {
@@ -221,7 +286,14 @@ impl Running {
         Ok(rate)
     }
 
-    fn probe(&mut self, rate: f64, phase: Phase, round: u32, progress: &Progress, stop: &Stop) -> Result<Seen> {
+    pub(super) fn probe(
+        &mut self,
+        rate: f64,
+        phase: Phase,
+        round: u32,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Seen> {
         progress.phase(&self.stage.name, phase, &format!("{rate:.0}/s"));
         loop {
             let probe = self.look(rate, phase, round, stop)?;
@@ -237,14 +309,19 @@ impl Running {
 
     fn look(&mut self, rate: f64, phase: Phase, round: u32, stop: &Stop) -> Result<Probe> {
         let seed = self.seed.wrapping_add(1 + self.probes.len() as u64);
-        let plan = Plan::open(rate, self.effort.duration(rate), seed);
+        // A proof takes many looks, close in time: drift between them is worse than the noise of a short one.
+        let effort = if phase == Phase::Prove {
+            Effort::Quick
+        } else {
+            self.effort
+        };
+        let plan = Plan::open(rate, effort.duration(rate), seed);
         let (outcome, around) = self.load(&plan, stop)?;
         let backlog = self.settle(stop)?;
-        let quota = self.server.quota_cores();
-        Ok(Probe::judge(phase, round, rate, outcome, around, quota, backlog))
+        Ok(Probe::judge(phase, round, rate, outcome, around, backlog))
     }
 
-    fn load(&mut self, plan: &Plan, stop: &Stop) -> Result<(Outcome, Around)> {
+    pub(super) fn load(&mut self, plan: &Plan, stop: &Stop) -> Result<(Outcome, Around)> {
         self.generator.ready()?;
         let before = self.ledger()?;
         let start = Instant::now();
@@ -260,15 +337,15 @@ impl Running {
             before,
             after: self.ledger()?,
             time,
+            quota_cores: self.server.quota_cores(),
+            background_cores: self.background_cores,
+            shared_cores: self.shared_cores,
         };
         Ok((outcome?, around))
     }
 
-    /// The server's ledger, with the CPU of the engines that share its cores.
     fn ledger(&mut self) -> Result<Rows> {
-        let mut rows = ledger::read(&mut self.admin)?;
-        ledger::share_cpu(&mut rows, &self.server.engines().cpu());
-        Ok(rows)
+        read(&mut self.admin, &self.server)
     }
 
     fn settle(&mut self, stop: &Stop) -> Result<Option<String>> {
@@ -279,6 +356,22 @@ impl Running {
             stop.check()
         })
     }
+}
+
+/// The server's ledger, with the CPU of the engines that share its cores.
+fn read(admin: &mut Client, server: &Server) -> Result<Rows> {
+    let mut rows = ledger::read(admin)?;
+    ledger::share_cpu(&mut rows, &server.engines().cpu());
+    Ok(rows)
+}
+
+/// Cores in use although no request comes.
+fn background(admin: &mut Client, server: &Server) -> Result<f64> {
+    let busy = |rows: &Rows| rows.get(ledger::CPU).map_or(0.0, |cpu| cpu.busy_s);
+    let (start, before) = (Instant::now(), read(admin, server)?);
+    thread::sleep(BACKGROUND);
+    let after = read(admin, server)?;
+    Ok((busy(&after) - busy(&before)) / start.elapsed().as_secs_f64())
 }
 
 /// The ledger once nothing changes any more: preparation may have left work to finish.

@@ -1,28 +1,34 @@
 //! `lab climb`: all stages of a design to their knees, and the table.
 
-use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use crate::cli::ClimbArgs;
 use crate::climb::{self, Effort, Request};
+use crate::data_root;
 use crate::http::Target;
 use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::needs::without_password;
 use crate::output::climb::{ClimbReport, Slo};
+use crate::output::html;
 use crate::output::json::{OutputFile, SCHEMA};
 use crate::output::progress::Progress;
 use crate::output::text;
 use crate::platform;
+use crate::profile;
 use crate::stop::Stop;
 use crate::workloads;
 
 pub(super) fn run(args: ClimbArgs) -> Result<u8> {
     let start = Instant::now();
     let slo = promises(&args)?;
+    if let Some(directory) = &args.profile {
+        profile::directory(directory)?;
+    }
     let mut file = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let mut page = args.html.as_deref().map(OutputFile::create).transpose()?;
     let stop = Stop::on_signals()?;
     // Before anything is pinned: a pinned thread sees one core.
     let machine = Machine::detect();
@@ -62,6 +68,9 @@ pub(super) fn run(args: ClimbArgs) -> Result<u8> {
     if let Some(file) = &mut file {
         file.write(&report)?;
     }
+    if let Some(page) = &mut page {
+        page.write_text(&html::page(&report)?)?;
+    }
     Ok(0)
 }
 
@@ -96,29 +105,15 @@ fn request(args: &ClimbArgs) -> Result<Request> {
         server_cpu: args.server_cpu,
         engines: args.engines,
         connections: args.connections,
-        data_root: data_root(args)?,
-    })
-}
-
-/// Beside the executable, because that is a disk wherever the build is; the system's temporary directory is often memory,
-/// where an fsync costs nothing.
-fn data_root(args: &ClimbArgs) -> Result<PathBuf> {
-    if let Some(root) = &args.data_root {
-        if !root.is_dir() {
-            bail!("--data-root: {} is not a directory", root.display());
-        }
-        return Ok(root.clone());
-    }
-    let own = std::env::current_exe().context("cannot find the lab's own executable")?;
-    let root = own.with_file_name("lab-data");
-    Ok(match std::fs::create_dir_all(&root) {
-        Ok(()) => root,
-        Err(_) => std::env::temp_dir(),
+        slow: args.slow.clone(),
+        prove: args.prove,
+        data_root: data_root::of(args.data_root.as_deref())?,
+        profile: args.profile.clone(),
     })
 }
 
 /// The command line with the executable's bare name (where it lay says nothing) and without passwords.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let arguments = std::env::args().skip(1).map(|argument| {
         let argument = without_password(&argument);
         if argument.contains([' ', '"', '\'']) {

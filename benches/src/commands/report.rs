@@ -1,8 +1,9 @@
-//! `lab report`: the table of a recorded climb in a README, so that no number there is typed by hand.
+//! `lab report`: the table and the picture of a recorded climb in a README, so that no number there is typed by hand; or
+//! a page of it.
 //!
 //! The block lies between `<!-- report: RUN -->` and `<!-- /report -->`. Everything between the marks is replaced; the run
 //! is named in the opening mark, by its path from the root of the project, so that a check needs nothing else. A README may have
-//! several blocks, each with a run of another name.
+//! several blocks, each with a run of another name. The picture is a file beside the README, which the block shows.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +12,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::ReportArgs;
 use crate::output::climb::ClimbReport;
-use crate::output::json::SCHEMA;
-use crate::output::markdown;
+use crate::output::picture::{self, Width};
+use crate::output::{html, json, markdown};
 
 const OPEN: &str = "<!-- report:";
 const CLOSE: &str = "<!-- /report -->";
 
 pub(super) fn run(args: &ReportArgs) -> Result<u8> {
-    let report = read(&args.run)?;
+    let report: ClimbReport = json::read(&args.run, "a climb")?;
     ensure!(
         report.design == args.design,
         "{} is a climb of {}, not of {}",
@@ -26,37 +27,47 @@ pub(super) fn run(args: &ReportArgs) -> Result<u8> {
         report.design,
         args.design
     );
-    let readme = fs::read_to_string(&args.readme).with_context(|| format!("cannot read {}", args.readme.display()))?;
-    let block = markdown::block(&report, &args.run.display().to_string());
-    let wanted = replace(&readme, &args.run, &block).with_context(|| args.readme.display().to_string())?;
-    if wanted == readme {
-        return Ok(0);
+    if let Some(file) = &args.html {
+        fs::write(file, html::page(&report)?).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if args.check {
-        bail!(
-            "{}: the report block is not what {} gives; write it with `lab report {} --run {} --readme {}`",
-            args.readme.display(),
-            args.run.display(),
-            args.design,
-            args.run.display(),
-            args.readme.display()
-        );
+    if let Some(readme) = &args.readme {
+        block(args, &report, readme)?;
     }
-    fs::write(&args.readme, wanted).with_context(|| format!("cannot write {}", args.readme.display()))?;
     Ok(0)
 }
 
-fn read(path: &Path) -> Result<ClimbReport> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let report: ClimbReport =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a climb", path.display()))?;
-    ensure!(
-        report.schema == SCHEMA,
-        "{} has schema {}, this lab reads {SCHEMA}",
-        path.display(),
-        report.schema
-    );
-    Ok(report)
+/// The block, and the picture that it shows.
+fn block(args: &ReportArgs, report: &ClimbReport, readme: &Path) -> Result<()> {
+    let text = fs::read_to_string(readme).with_context(|| format!("cannot read {}", readme.display()))?;
+    let block = markdown::block(report, &args.run.display().to_string());
+    let wanted = replace(&text, &args.run, &block).with_context(|| readme.display().to_string())?;
+    let picture = readme.with_file_name(markdown::picture(&args.run));
+    settle(args, "the report block", readme, Some(&text), &wanted)?;
+    let there = fs::read_to_string(&picture).ok();
+    settle(
+        args,
+        "the picture",
+        &picture,
+        there.as_deref(),
+        &picture::svg(report, Width::Page),
+    )
+}
+
+/// Makes a file what the run gives, or complains that it is not.
+fn settle(args: &ReportArgs, what: &str, file: &Path, there: Option<&str>, wanted: &str) -> Result<()> {
+    if there == Some(wanted) {
+        return Ok(());
+    }
+    if args.check {
+        bail!(
+            "{}: {what} is not what {} gives; write it with `lab report {} --run {} --readme README.md`, or `make report`",
+            file.display(),
+            args.run.display(),
+            args.design,
+            args.run.display(),
+        );
+    }
+    fs::write(file, wanted).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The text with the block of this run replaced: the one whose mark names a file of the same name.

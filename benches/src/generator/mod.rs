@@ -53,6 +53,7 @@ pub use outcome::{KindOutcome, Latencies, Outcome, Second, Times};
 use crate::http::Target;
 use crate::http::client::explain;
 use crate::platform::{self, Timer};
+use crate::rig;
 use crate::stop::Stop;
 use crate::workload::Workload;
 use connection::{Connection, State};
@@ -150,7 +151,7 @@ impl Generator {
     /// # Errors
     /// No connection, in words that say why.
     pub fn connect(target: Target, connections: usize) -> Result<Self> {
-        platform::raise_file_limit();
+        rig::descriptors(connections, platform::raise_file_limit()).map_err(anyhow::Error::msg)?;
         let poll = Poll::new().context("the system gives no event queue")?;
         let timer = Timer::new(&poll, TIMER).context("the system gives no timer")?;
         let mut generator = Self {

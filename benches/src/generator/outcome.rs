@@ -146,6 +146,8 @@ pub struct Outcome {
     pub completed: u64,
     /// Operations that the generator itself issued more than 5 ms after their time.
     pub late: u64,
+    /// Arrivals that found all connections busy and waited for one.
+    pub queued: u64,
     /// Arrivals that found all connections busy and the queue full.
     pub dropped: u64,
     /// Operations without an answer within the time limit.
@@ -170,11 +172,47 @@ pub struct Outcome {
     pub mean_in_system: f64,
     /// Connections that had to be made anew.
     pub reconnects: u64,
+    /// Connections that could not be made.
+    pub connect_errors: u64,
     /// The course of the run.
     pub seconds: Vec<Second>,
 }
 
 impl Outcome {
+    /// A run in which nothing has happened yet.
+    pub(crate) fn nothing(kinds: &[Kind], offered_rps: Option<f64>, duration: Duration, planned: u64) -> Self {
+        let kinds = kinds.iter().map(|kind| KindOutcome {
+            kind: kind.clone(),
+            completed: 0,
+            failed: 0,
+            times: Times::default(),
+        });
+        Self {
+            offered_rps,
+            duration,
+            elapsed: Duration::ZERO,
+            planned,
+            issued: 0,
+            completed: 0,
+            late: 0,
+            queued: 0,
+            dropped: 0,
+            timed_out: 0,
+            unfinished: 0,
+            errors: BTreeMap::new(),
+            violations: 0,
+            examples: Vec::new(),
+            kinds: kinds.collect(),
+            times: Times::default(),
+            lag: Latencies::default(),
+            generator_cpu: 0.0,
+            mean_in_system: 0.0,
+            reconnects: 0,
+            connect_errors: 0,
+            seconds: Vec::new(),
+        }
+    }
+
     /// Operations answered as promised in a second of the run.
     pub fn achieved_rps(&self) -> f64 {
         self.completed as f64 / self.elapsed.max(self.duration).as_secs_f64().max(1e-9)
@@ -240,15 +278,6 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(kinds: &[Kind], offered_rps: Option<f64>, duration: Duration, planned: u64) -> Self {
-        let kinds: Vec<KindOutcome> = kinds
-            .iter()
-            .map(|kind| KindOutcome {
-                kind: kind.clone(),
-                completed: 0,
-                failed: 0,
-                times: Times::default(),
-            })
-            .collect();
         Self {
             current: vec![Times::default(); kinds.len()],
             second: 0,
@@ -256,28 +285,7 @@ impl Recorder {
             failed_before: 0,
             in_system: 0,
             arrivals: 0,
-            outcome: Outcome {
-                offered_rps,
-                duration,
-                elapsed: Duration::ZERO,
-                planned,
-                issued: 0,
-                completed: 0,
-                late: 0,
-                dropped: 0,
-                timed_out: 0,
-                unfinished: 0,
-                errors: BTreeMap::new(),
-                violations: 0,
-                examples: Vec::new(),
-                kinds,
-                times: Times::default(),
-                lag: Latencies::default(),
-                generator_cpu: 0.0,
-                mean_in_system: 0.0,
-                reconnects: 0,
-                seconds: Vec::new(),
-            },
+            outcome: Outcome::nothing(kinds, offered_rps, duration, planned),
         }
     }
 

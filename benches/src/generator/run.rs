@@ -160,6 +160,7 @@ impl<'a, W: Workload + ?Sized> Run<'a, W> {
                 self.send(index, at);
             } else if self.waiting.len() < self.plan.queue {
                 self.waiting.push_back(at);
+                self.record.outcome.queued += 1;
             } else {
                 self.record.outcome.dropped += 1;
             }
@@ -226,7 +227,10 @@ impl<'a, W: Workload + ?Sized> Run<'a, W> {
             match self.generator.connections[index].connected() {
                 Ok(true) => self.free(index),
                 Ok(false) => {}
-                Err(_) => self.generator.connections[index].close(), // the next sweep tries again
+                Err(_) => {
+                    self.record.outcome.connect_errors += 1;
+                    self.generator.connections[index].close(); // the next sweep tries again
+                }
             }
             return;
         }
@@ -345,6 +349,7 @@ impl<'a, W: Workload + ?Sized> Run<'a, W> {
             .connect(target.address, poll.registry(), Token(index))
             .is_err()
         {
+            self.record.outcome.connect_errors += 1;
             connections[index].close();
         }
     }

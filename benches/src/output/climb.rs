@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
 use crate::machine::Machine;
+use crate::proof::Proof;
 use crate::server::Stage;
 use crate::verdict::{Evidence, Reason, Usage, Verdict};
 use crate::workload::Kind;
@@ -134,6 +135,42 @@ pub struct StageReport {
     pub verified: String,
     /// All probes in order.
     pub probes: Vec<ProbeReport>,
+    /// What slowing the fullest resources has shown; left out where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// What the server's CPU did at the knee; left out where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileReport>,
+}
+
+/// What a server's CPU did at its knee.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileReport {
+    /// The flame graph.
+    pub svg: String,
+    /// Samples taken on a CPU.
+    pub samples: u64,
+    /// Share of the server's CPU time spent in code of ours and of its libraries, from 0 to 1.
+    pub server: f64,
+    /// Share of it spent in the kernel.
+    pub kernel: f64,
+    /// Share of it spent in the asynchronous runtime.
+    pub runtime: f64,
+    /// The hottest functions of our own, the hottest first.
+    pub hottest: Vec<HotFunction>,
+}
+
+/// A function, and how much of the CPU time passes in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HotFunction {
+    /// Its path.
+    pub function: String,
+    /// Share of the samples with it on the stack, from 0 to 1.
+    pub total: f64,
+    /// Share of the samples with it as the innermost function of our own: itself and what libraries and kernel do for it.
+    pub own: f64,
 }
 
 /// Why a stage was not run.
@@ -162,6 +199,8 @@ impl StageReport {
             violation_examples: Vec::new(),
             verified: String::new(),
             probes: Vec::new(),
+            proof: None,
+            profile: None,
         }
     }
 }
@@ -224,7 +263,7 @@ impl From<&Verdict> for Bottleneck {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeReport {
-    /// The round, from 1; 0 for the probe past the knee.
+    /// The round, from 1; 0 for what comes after the rounds.
     pub round: u32,
     /// What it was for.
     pub phase: Phase,
@@ -278,6 +317,10 @@ pub enum Phase {
     Confirm,
     /// Just past the knee.
     Past,
+    /// With a resource slowed, and without.
+    Prove,
+    /// Sampling the server's CPU at the knee.
+    Profile,
     /// Checking the history.
     Verify,
 }
@@ -290,6 +333,8 @@ impl fmt::Display for Phase {
             Self::Search => "search",
             Self::Confirm => "confirm",
             Self::Past => "past knee",
+            Self::Prove => "prove",
+            Self::Profile => "profile",
             Self::Verify => "verify",
         })
     }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::generator::{Latencies, Outcome, Second};
@@ -14,6 +15,34 @@ use crate::workload::Verified;
 
 /// The version of these shapes.
 pub const SCHEMA: u32 = 1;
+
+/// The most that is read of a file: a climb is far below it.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Reads one of these shapes back; `what` it is, for the error: `a climb`.
+///
+/// # Errors
+/// The file cannot be read, is something else, or has another [`SCHEMA`].
+pub fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let other = || format!("{} is not {what}", path.display());
+    // The version first: a file of another one may well have other keys.
+    let version: Version = serde_json::from_str(&text).with_context(other)?;
+    ensure!(
+        version.schema == SCHEMA,
+        "{} has schema {}, this lab reads {SCHEMA}",
+        path.display(),
+        version.schema
+    );
+    serde_json::from_str(&text).with_context(other)
+}
 
 /// A file that was opened before the work, so that minutes of load do not end in "permission denied".
 #[derive(Debug)]
@@ -40,13 +69,21 @@ impl OutputFile {
         })
     }
 
-    /// Replaces the file's content.
+    /// Replaces the file's content by a value as JSON.
     ///
     /// # Errors
     /// The disk refuses.
     pub fn write(&mut self, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string_pretty(value)?;
         text.push('\n');
+        self.write_text(&text)
+    }
+
+    /// Replaces the file's content by a text.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn write_text(&mut self, text: &str) -> Result<()> {
         self.file
             .set_len(0)
             .and_then(|()| self.file.rewind())

@@ -1,9 +1,11 @@
 //! A climb as a table in Markdown, for a README.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::ledger::CPU;
 use crate::output::climb::{ClimbReport, StageReport};
+use crate::output::picture;
 use crate::output::text::rate;
 use crate::verdict::{Reason, cpu_parts};
 
@@ -18,8 +20,10 @@ pub fn block(report: &ClimbReport, run: &str) -> String {
     // Writing into a String cannot fail.
     let _ = write!(
         out,
-        "\nRun `{run}` of {}: `{}` (seed {}) on {} ({} cores, {} GiB, {}, {}), data on {}; {}. \
+        "\n![{}]({})\n\nRun `{run}` of {}: `{}` (seed {}) on {} ({} cores, {} GiB, {}, {}), data on {}; {}. \
          The knee is the median of {} round(s), with the lowest and the highest in parentheses; the latencies are at 95 % of it.\n",
+        picture::description(report),
+        picture(Path::new(run)),
         report.date.get(..10).unwrap_or(&report.date),
         report.command,
         report.seed,
@@ -37,6 +41,11 @@ pub fn block(report: &ClimbReport, run: &str) -> String {
         let _ = writeln!(out, "`{}` ran on {}.", stage.stage, engines.join(" and "));
     }
     out
+}
+
+/// The file of a run's picture, beside the README that shows it: `climb-NAME.svg` for `.../NAME.json`.
+pub fn picture(run: &Path) -> String {
+    format!("climb-{}.svg", run.file_stem().unwrap_or_default().to_string_lossy())
 }
 
 fn row(stage: &StageReport) -> String {

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, nothing but plain lines elsewhere.
+//! Progress on standard error: a bar and colours on a terminal, nothing but plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -6,12 +6,14 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::climb::Phase;
+use crate::output::paint::{self, BAD, DOUBTFUL, GOOD, paint};
 
 /// A line that says what is going on.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     plain: bool,
+    colour: bool,
 }
 
 impl Progress {
@@ -22,6 +24,7 @@ impl Progress {
         Self {
             bar,
             plain: !std::io::stderr().is_terminal(),
+            colour: paint::wanted(&std::io::stderr()),
         }
     }
 
@@ -32,6 +35,7 @@ impl Progress {
         Self {
             bar,
             plain: !std::io::stderr().is_terminal(),
+            colour: paint::wanted(&std::io::stderr()),
         }
     }
 
@@ -60,6 +64,7 @@ impl Progress {
         if self.plain {
             eprintln!("{text}");
         } else {
+            let text = painted(text, self.colour);
             self.bar.suspend(|| eprintln!("{text}"));
         }
     }
@@ -70,6 +75,16 @@ impl Progress {
     }
 }
 
+/// A probe's line with its result in colour; any other line as it is.
+fn painted(text: &str, on: bool) -> String {
+    for (word, style) in [("passed", GOOD), ("failed:", BAD), ("rig-limited:", DOUBTFUL)] {
+        if let Some((before, after)) = text.split_once(&format!(" ms  {word}")) {
+            return format!("{before} ms  {}{after}", paint(on, style, word));
+        }
+    }
+    text.to_owned()
+}
+
 fn bar(length: u64) -> ProgressBar {
     // A few draws a second: a draw runs on the generator's thread.
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(4));
@@ -77,4 +92,23 @@ fn bar(length: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_of_a_probe_is_coloured_and_nothing_else() {
+        let line = "cached           9000/s search    p50    0.30 ms  p99     6.41 ms  failed: create p99 131 ms";
+        assert_eq!(painted(line, false), line);
+        assert_eq!(
+            painted(line, true),
+            line.replace("failed:", "\u{1b}[31mfailed:\u{1b}[0m")
+        );
+        assert_eq!(
+            painted("cached: skipped, failed: no", true),
+            "cached: skipped, failed: no"
+        );
+    }
 }

@@ -4,6 +4,8 @@
 use crate::generator::{Latencies, Outcome};
 use crate::output::climb::{ClimbReport, StageReport};
 use crate::output::markdown::{knee, mostly};
+use crate::output::paint::{self, BAD, BOLD, DOUBTFUL, GOOD, paint};
+use crate::output::profile;
 use crate::verdict::{Reason, cpu_parts};
 use crate::workload::Verified;
 
@@ -27,10 +29,12 @@ pub fn load(outcome: &Outcome, verified: &Verified, missed: &[String]) {
         outcome.late, outcome.dropped, outcome.timed_out, outcome.unfinished
     );
     println!();
-    println!(
+    let colour = paint::wanted(&std::io::stdout());
+    let head = format!(
         "{:<26}{:>9}{:>9}{:>9}{:>9}{:>9}",
         "ms", "p50", "p90", "p99", "p999", "max"
     );
+    println!("{}", paint(colour, BOLD, &head));
     quantiles("response (from schedule)", &outcome.times.response);
     quantiles("service (from send)", &outcome.times.service);
     if outcome.kinds.len() > 1 {
@@ -51,13 +55,13 @@ pub fn load(outcome: &Outcome, verified: &Verified, missed: &[String]) {
         println!("verified   {}", verified.summary);
     }
     for example in outcome.examples.iter().chain(&verified.examples) {
-        println!("violation  {example}");
+        println!("{}  {example}", paint(colour, BAD, "violation"));
     }
     if let Some(reason) = outcome.generator_limited() {
-        println!("INVALID    {reason}");
+        println!("{}    {reason}", paint(colour, DOUBTFUL, "INVALID"));
     }
     for text in missed {
-        println!("SLO missed {text}");
+        println!("{} {text}", paint(colour, BAD, "SLO missed"));
     }
 }
 
@@ -86,16 +90,18 @@ pub fn climb(report: &ClimbReport) {
         println!("each server may use {cores} of a core");
     }
     println!();
-    println!(
+    let colour = paint::wanted(&std::io::stdout());
+    let head = format!(
         "{:<14} {:>24} {:>9} {:>9}  {:<30} {:>10}",
         "stage", "knee req/s (spread)", "p50 ms", "p99 ms", "bottleneck", "violations"
     );
+    println!("{}", paint(colour, BOLD, &head));
     for stage in &report.stages {
-        row(stage);
+        row(stage, colour);
     }
     println!();
     for stage in report.stages.iter().filter(|stage| stage.skipped.is_none()) {
-        details(stage);
+        details(stage, colour);
     }
     println!(
         "Knee: the highest rate with {}, errors <= {} % and no growing backlog; median of {} round(s). Latencies at 95 % of it. {:.0} s in all.",
@@ -106,9 +112,9 @@ pub fn climb(report: &ClimbReport) {
     );
 }
 
-fn row(stage: &StageReport) {
+fn row(stage: &StageReport, colour: bool) {
     if let Some(reason) = &stage.skipped {
-        println!("{:<14} skipped: {reason}", stage.stage);
+        println!("{:<14} {}: {reason}", stage.stage, paint(colour, DOUBTFUL, "skipped"));
         return;
     }
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
@@ -125,23 +131,33 @@ fn row(stage: &StageReport) {
             Reason::RigLimited => "rig-limited".to_owned(),
         },
     );
+    let violations = format!("{:>10}", stage.violations);
     println!(
-        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<30} {:>10}",
+        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<30} {}",
         stage.stage,
         knee(stage),
         number(stage.p50_ms),
         number(stage.p99_ms),
-        stage.violations
+        paint(colour, if stage.violations > 0 { BAD } else { GOOD }, &violations)
     );
 }
 
-fn details(stage: &StageReport) {
-    println!("{}", stage.stage);
+fn details(stage: &StageReport, colour: bool) {
+    println!("{}", paint(colour, BOLD, &stage.stage));
     if let Some(found) = &stage.bottleneck {
         println!("  {}", found.evidence);
         for warning in &found.warnings {
-            println!("  warning: {warning}");
+            println!("  {}: {warning}", paint(colour, DOUBTFUL, "warning"));
         }
+    }
+    if let Some(proof) = &stage.proof {
+        println!("  {}: {}", proof.finding, proof.summary);
+        if let Some(relief) = &proof.relief {
+            println!("  {relief}");
+        }
+    }
+    if let Some(found) = &stage.profile {
+        profile::print(found);
     }
     if !stage.engines.is_empty() {
         println!("  engines: {}", engines(stage));
@@ -150,7 +166,7 @@ fn details(stage: &StageReport) {
         println!("  verified: {}", stage.verified);
     }
     for example in &stage.violation_examples {
-        println!("  violation: {example}");
+        println!("  {}: {example}", paint(colour, BAD, "violation"));
     }
 }
 
@@ -168,7 +184,8 @@ fn engines(stage: &StageReport) -> String {
     engines.join("; ")
 }
 
-fn promises(report: &ClimbReport) -> String {
+/// The latencies that had to be kept: `redirect p99 <= 20 ms, create p99 <= 100 ms`.
+pub(super) fn promises(report: &ClimbReport) -> String {
     let limits: Vec<String> = report
         .slo
         .kinds
@@ -184,7 +201,11 @@ pub fn rate(value: f64) -> String {
         return "0".to_owned();
     }
     let scale = 10f64.powf(value.log10().floor() - 2.0).max(1.0);
-    let digits = format!("{:.0}", (value / scale).round() * scale);
+    grouped(&format!("{:.0}", (value / scale).round() * scale))
+}
+
+/// Digits with a separator before each three.
+pub fn grouped(digits: &str) -> String {
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

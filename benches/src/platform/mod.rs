@@ -8,7 +8,9 @@ mod linux;
 #[cfg(target_os = "linux")]
 mod quota;
 #[cfg(target_os = "linux")]
-pub use linux::{PINNING, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin, tree_cpu};
+pub use linux::{
+    PINNING, Timer, allowed_cores, clock_source, cpu_model, cpu_split, filesystem, memory_bytes, pin, tree_cpu,
+};
 #[cfg(target_os = "linux")]
 pub use quota::Quota;
 
@@ -16,7 +18,7 @@ pub use quota::Quota;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub use other::{
-    PINNING, Quota, Timer, allowed_cores, clock_source, cpu_model, filesystem, memory_bytes, pin, tree_cpu,
+    PINNING, Quota, Timer, allowed_cores, clock_source, cpu_model, cpu_split, filesystem, memory_bytes, pin, tree_cpu,
 };
 
 use std::time::Duration;
@@ -33,8 +35,8 @@ pub fn thread_cpu() -> Duration {
     )
 }
 
-/// Raises the soft limit of open files to the hard one, so that many connections do not need `ulimit` first.
-pub fn raise_file_limit() {
+/// Raises the soft limit of open files to the hard one, so that many connections do not need `ulimit` first; the limit now.
+pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum {
         // When the system refuses, the old limit stands and a connection that does not fit says so.
@@ -46,6 +48,7 @@ pub fn raise_file_limit() {
             },
         );
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Puts the calling thread, and what it starts from now on, ahead of other work on the machine. Whether that was allowed.

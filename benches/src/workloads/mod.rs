@@ -1,10 +1,12 @@
 //! One file a design: what its users do, and how to tell that it did what it promised.
 
 pub mod get;
+pub mod planted;
 pub mod url_shortener;
 
 use anyhow::{Result, bail};
 
+use crate::estimate::Envelope;
 use crate::http::Target;
 use crate::workload::Workload;
 
@@ -29,6 +31,9 @@ pub const DESIGNS: [(&str, &str); 1] = [(
     "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
 )];
 
+/// What `lab planted` climbs: no design, so it is in no list.
+pub const PLANTED: &str = "planted";
+
 /// The workload of a design.
 ///
 /// # Errors
@@ -36,6 +41,18 @@ pub const DESIGNS: [(&str, &str); 1] = [(
 pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
     match design {
         "url-shortener" => Ok(Box::new(url_shortener::UrlShortener::new(options)?)),
+        PLANTED => Ok(Box::new(planted::Planted::new(options))),
+        _ => bail!(unknown(design)),
+    }
+}
+
+/// The envelope of a design.
+///
+/// # Errors
+/// There is no such design.
+pub fn envelope(design: &str) -> Result<Envelope> {
+    match design {
+        "url-shortener" => Ok(url_shortener::envelope::ENVELOPE),
         _ => bail!(unknown(design)),
     }
 }

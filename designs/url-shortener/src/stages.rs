@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use rand::RngExt as _;
-use serde::Serialize;
-use service::{Clock as _, Host, Routes, SystemClock};
+use service::{Clock as _, Host, Knob, Routes, SystemClock, Traits};
 
 use crate::adapters::key_table::Stock;
 use crate::adapters::{
@@ -165,55 +164,25 @@ impl Stage {
         })
     }
 
-    /// The engines that must run beside it.
-    fn needs(self) -> &'static [&'static str] {
+    /// What must run beside it, and what can be turned.
+    fn traits(self) -> Traits {
         match self {
-            Self::SingleTable | Self::Cached | Self::Pregenerated | Self::Permuted => &[],
-            Self::Shared => &["postgres", "redis"],
+            Self::SingleTable | Self::Cached | Self::Pregenerated | Self::Permuted => Traits::default(),
+            Self::Shared => Traits {
+                needs: &["postgres", "redis"],
+                knobs: vec![Knob {
+                    resource: "postgres_pool",
+                    flag: "postgres-connections",
+                }],
+            },
         }
     }
-}
-
-/// What this program offers, for tools that start it.
-#[derive(Serialize)]
-struct Description {
-    schema: u32,
-    design: &'static str,
-    stages: Vec<StageDescription>,
-}
-
-#[derive(Serialize)]
-struct StageDescription {
-    name: String,
-    idea: String,
-    /// Engines that must run beside it.
-    needs: &'static [&'static str],
-    /// Processes that make it up.
-    roles: &'static [&'static str],
-    /// How many of each it takes at least.
-    nodes: u32,
 }
 
 /// The stages in order, as JSON.
 #[must_use]
 pub fn describe() -> String {
-    let stages = Stage::value_variants()
-        .iter()
-        .filter_map(|stage| Some((stage, stage.to_possible_value()?)));
-    let description = Description {
-        schema: 1,
-        design: "url-shortener",
-        stages: stages
-            .map(|(stage, value)| StageDescription {
-                name: value.get_name().to_owned(),
-                idea: value.get_help().map(ToString::to_string).unwrap_or_default(),
-                needs: stage.needs(),
-                roles: &["all"],
-                nodes: 1,
-            })
-            .collect(),
-    };
-    serde_json::to_string_pretty(&description).unwrap_or_default()
+    service::describe("url-shortener", |stage: &Stage| stage.traits())
 }
 
 fn shortener<L: Links, K: Keys, C: Clicks>(

@@ -41,18 +41,25 @@
 //! thread alone, so that two cores never fight over a cache line and no locked instruction is needed. `benches/micro`
 //! measures all of it, beside the clock's own cost.
 //!
+//! # Slowing
+//!
+//! For proofs a resource can be slowed: held for a multiple of its work, see `slowing`. A holder asks [`Held::owes`] when it
+//! has entered, and keeps still for that long.
+//!
 //! # Left out
 //!
 //! No histograms (a mean demand and a utilisation name the full resource; the lab has the latencies), no labels, no HTTP
 //! and no async types: whoever holds a resource says so, however it came by it.
 
 mod counters;
+mod slowing;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use counters::Counters;
+use slowing::Slowing;
 
 /// All resources of one process. Cheap to clone: every clone is the same ledger.
 #[derive(Clone, Default)]
@@ -136,12 +143,41 @@ impl Ledger {
         }));
     }
 
+    /// Stretches every hold of a resource from now on: each lasts `factor` times as long as its work takes, on average.
+    /// 1 ends it. For proofs: a server that sets its pace by this resource slows with it, and no other does.
+    ///
+    /// A holder has to do its part ([`Held::owes`]).
+    ///
+    /// # Errors
+    /// No resource of that name is entered and left, or the factor is not between 1 and 1,000.
+    pub fn slow(&self, name: &str, factor: f64) -> Result<(), NotSlowed> {
+        if !(1.0..=1_000.0).contains(&factor) {
+            return Err(NotSlowed::Factor);
+        }
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let resource = entries.iter().find_map(|entry| match entry {
+            Entry::Counted(resource) if resource.inner.name == name => Some(resource),
+            _ => None,
+        });
+        resource.ok_or(NotSlowed::Unknown)?.inner.slowing.set(factor);
+        Ok(())
+    }
+
     /// Reads every resource, in the order in which they were declared.
     #[must_use]
     pub fn read(&self) -> Vec<Row> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(Entry::read).collect()
     }
+}
+
+/// Why a resource was not slowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSlowed {
+    /// There is none of that name, or it is one that is only sampled.
+    Unknown,
+    /// The factor is below 1, above 1,000, or no number.
+    Factor,
 }
 
 impl fmt::Debug for Ledger {
@@ -181,6 +217,7 @@ struct Inner {
     unit: &'static str,
     capacity: f64,
     clock: quanta::Clock,
+    slowing: Slowing,
     counters: Counters,
 }
 
@@ -196,6 +233,7 @@ impl Resource {
                 unit,
                 capacity,
                 clock: quanta::Clock::new(),
+                slowing: Slowing::default(),
                 counters: Counters::new(),
             }),
         }
@@ -204,11 +242,7 @@ impl Resource {
     /// Takes note that the resource is held from now on, without having been waited for, until the answer is dropped.
     #[must_use = "the resource counts as held until this is dropped"]
     pub fn enter(&self) -> Held<'_> {
-        Held {
-            resource: self,
-            since: self.now(),
-            operations: 1,
-        }
+        Held::new(self, self.now())
     }
 
     /// Takes note that somebody waits from now on: call it only after the first try to have the resource failed. The
@@ -253,6 +287,11 @@ impl Resource {
         }
     }
 
+    fn ticks_a_second(&self) -> f64 {
+        const TICKS: u64 = 1 << 40;
+        TICKS as f64 / self.seconds(TICKS)
+    }
+
     fn seconds(&self, ticks: u64) -> f64 {
         self.inner.clock.delta_as_nanos(0, ticks) as f64 / 1e9
     }
@@ -270,25 +309,65 @@ pub struct Held<'a> {
     resource: &'a Resource,
     since: Moment,
     operations: u64,
+    /// When this holder began to keep still, and how many ticks it is to.
+    paying: Option<(Moment, u64)>,
+    /// Ticks of the hold in which it did.
+    paid: u64,
 }
 
-impl Held<'_> {
+impl<'a> Held<'a> {
+    fn new(resource: &'a Resource, since: Moment) -> Self {
+        Self {
+            resource,
+            since,
+            operations: 1,
+            paying: None,
+            paid: 0,
+        }
+    }
+
+    /// How long the holder must keep still before it begins, because the resource is slowed ([`Ledger::slow`]): almost
+    /// always not at all. It sleeps for that long, holding the resource, and then says [`Held::paid`].
+    pub fn owes(&mut self) -> Option<Duration> {
+        let slowing = &self.resource.inner.slowing;
+        if !slowing.is_on() {
+            return None;
+        }
+        let (ticks, pause) = slowing.take(self.resource.ticks_a_second())?;
+        self.paying = Some((self.resource.now(), ticks));
+        Some(pause)
+    }
+
+    /// The holder has kept still, and begins.
+    pub fn paid(&mut self) {
+        if let Some((since, owed)) = self.paying.take() {
+            let kept = self.resource.now().0.saturating_sub(since.0);
+            self.resource.inner.slowing.settle(owed, kept);
+            self.paid += kept;
+        }
+    }
+
     /// This one hold serves `operations` at once: a batch of writes under one commit.
     pub fn serves(&mut self, operations: u64) {
         self.operations = operations;
     }
 
     /// Leaves the resource and says for how long it was held, from the same two readings of the clock.
-    pub fn leave(self) -> Duration {
+    pub fn leave(mut self) -> Duration {
         let busy = self.count();
         let nanos = self.resource.inner.clock.delta_as_nanos(0, busy);
         std::mem::forget(self);
         Duration::from_nanos(nanos)
     }
 
-    fn count(&self) -> u64 {
+    fn count(&mut self) -> u64 {
         let busy = self.resource.now().0.saturating_sub(self.since.0);
-        self.resource.inner.counters.add_hold(self.operations, busy);
+        let inner = &self.resource.inner;
+        inner.counters.add_hold(self.operations, busy);
+        if inner.slowing.is_on() {
+            self.paid(); // who gave up while it kept still
+            self.resource.inner.slowing.owe(busy.saturating_sub(self.paid));
+        }
         busy
     }
 }
@@ -313,11 +392,7 @@ impl<'a> Waiting<'a> {
         // One reading of the clock serves as the wait's end and the hold's start.
         let since = resource.end_wait(self.since);
         std::mem::forget(self);
-        Held {
-            resource,
-            since,
-            operations: 1,
-        }
+        Held::new(resource, since)
     }
 }
 
@@ -424,6 +499,40 @@ mod tests {
             }
         });
         assert_eq!(only(&ledger).operations, 40_000);
+    }
+
+    #[test]
+    fn a_slowed_resource_is_held_for_longer_by_the_factor() {
+        let ledger = Ledger::new();
+        let writer = ledger.resource("writer", "connections", 1.0);
+        ledger.slow("writer", 3.0).unwrap();
+        let mut worked = Duration::ZERO;
+        for _ in 0..50 {
+            let mut held = writer.enter();
+            if let Some(pause) = held.owes() {
+                thread::sleep(pause);
+                held.paid();
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(400) {
+                std::hint::spin_loop();
+            }
+            worked += begun.elapsed();
+        }
+        let stretched = only(&ledger).busy_seconds / worked.as_secs_f64();
+        assert!((2.5..3.5).contains(&stretched), "{stretched}");
+        ledger.slow("writer", 1.0).unwrap();
+        assert_eq!(writer.enter().owes(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_slowed_is_said() {
+        let ledger = Ledger::new();
+        let _writer = ledger.resource("writer", "connections", 1.0);
+        assert_eq!(ledger.slow("reader", 2.0), Err(NotSlowed::Unknown));
+        for factor in [0.5, f64::NAN, f64::INFINITY, -2.0] {
+            assert_eq!(ledger.slow("writer", factor), Err(NotSlowed::Factor));
+        }
     }
 
     #[test]

@@ -11,8 +11,13 @@ use std::time::Duration;
 use ledger::{Held, Ledger, Resource};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::slowing::{hold, pay};
+
 /// How long a request waits for a place. Longer, and most of those who waited would be answered too late to matter.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The gate's name in the ledger.
+pub(crate) const RESOURCE: &str = "admission";
 
 pub(crate) struct Admission {
     all: Semaphore,
@@ -55,7 +60,7 @@ impl Admission {
             in_flight,
             queued: AtomicUsize::new(0),
             most_queued,
-            ledger: ledger.resource("admission", "requests", in_flight as f64),
+            ledger: ledger.resource(RESOURCE, "requests", in_flight as f64),
         }
     }
 
@@ -64,17 +69,21 @@ impl Admission {
         if let Some(permits) = self.try_permits(write) {
             return Ok(Place {
                 _permits: permits,
-                held: self.ledger.enter(),
+                held: hold(&self.ledger).await,
             });
         }
         let _queued = self.queue()?;
         let waiting = self.ledger.wait();
         let permits = tokio::time::timeout(PATIENCE, self.permits(write)).await;
         match permits {
-            Ok(Some(permits)) => Ok(Place {
-                _permits: permits,
-                held: waiting.enter(),
-            }),
+            Ok(Some(permits)) => {
+                let mut held = waiting.enter();
+                pay(&mut held).await;
+                Ok(Place {
+                    _permits: permits,
+                    held,
+                })
+            }
             _ => Err(Shed::WaitedTooLong),
         }
     }

@@ -62,6 +62,10 @@ pub struct ServiceConfig {
     #[arg(long, env = "DRAIN_MS", default_value_t = 8_000)]
     pub drain_ms: u64,
 
+    /// Let a load lab slow resources and take profiles, through the admin listener
+    #[arg(long)]
+    pub lab: bool,
+
     /// Ask the server that runs with these settings whether it is ready, and end
     #[arg(long)]
     pub health: bool,

@@ -28,6 +28,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::RouteMetrics;
 use crate::problem::Problem;
 use crate::routes::{Class, Route};
+use crate::slowing::Drag;
 
 /// The longest request target, in bytes.
 const LONGEST_TARGET: usize = 8 << 10;
@@ -94,6 +95,7 @@ pub(crate) struct Guard {
     body_timeout: Duration,
     deadline: Duration,
     health: Arc<Health>,
+    drag: Arc<Drag>,
 }
 
 impl Guard {
@@ -122,7 +124,13 @@ impl Guard {
             body_timeout: config.header_timeout(),
             deadline: config.deadline(),
             health,
+            drag: Arc::default(),
         })
+    }
+
+    /// The same guard, with requests that do what `drag` asks of them.
+    pub(crate) fn dragged(self, drag: Arc<Drag>) -> Self {
+        Self { drag, ..self }
     }
 
     /// Answers one request; never fails, since every failure is an answer.
@@ -180,6 +188,7 @@ impl Guard {
         };
         let place = self.admission.enter(class.is_write()).await;
         let place = place.map_err(|shed| refused(Problem::overloaded(shed.reason())))?;
+        self.drag.pull();
         let limit = self.deadline.saturating_mul(class.patience());
         let response = match deadline::within(limit, call(request)).await {
             Ok(response) => response,

@@ -24,7 +24,8 @@
 //!
 //! [`config`] the flags every design shares; `run` from start to drain; `listener` the accept loop; `guard` the checks;
 //! `admission` who gets in under overload; [`routes`] how a design states its routes and their class; [`problem`] and
-//! [`extract`] how a refusal looks; `metrics`, `admin`, `health`, `auth`, `docs` what stands beside.
+//! [`extract`] how a refusal looks; `metrics`, `admin`, `health`, `auth`, `docs`, [`mod@describe`] what stands beside;
+//! `slowing` and `profile` what a load lab may do to a server that was started for it.
 
 mod admin;
 mod admission;
@@ -32,6 +33,7 @@ mod auth;
 pub mod clock;
 pub mod config;
 mod deadline;
+pub mod describe;
 mod docs;
 pub mod extract;
 mod guard;
@@ -40,12 +42,16 @@ mod lifecycle;
 mod listener;
 mod metrics;
 pub mod problem;
+mod profile;
 pub mod routes;
 mod run;
+mod slowing;
 
 pub use clock::{Clock, SystemClock};
 pub use config::ServiceConfig;
+pub use describe::{Knob, Traits, describe};
 pub use lifecycle::{Lifecycle, Stopping};
 pub use problem::{Outcome, Problem};
 pub use routes::{Class, Routes};
 pub use run::{Host, run};
+pub use slowing::{hold, pay};

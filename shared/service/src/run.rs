@@ -21,7 +21,8 @@ use crate::lifecycle::Lifecycle;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routes::Routes;
-use crate::{admin, docs, health};
+use crate::slowing::{self, CPU, Drag, WORKERS};
+use crate::{admin, docs, health, profile};
 
 /// How long background tasks get to flush once the last request is answered.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -161,13 +162,21 @@ fn listeners(
         .map(|route| RouteMetrics::new(&route.method, route.path))
         .collect();
     declare_cpu(&host.ledger, Arc::clone(&counts));
+    declare_workers(&host.ledger, Arc::clone(&counts));
     let metrics = Arc::new(Metrics::new(&host.ledger, &counts));
 
     let others = docs::router(document).merge(admin::health(Arc::clone(health)));
     let paths = [&docs::PATHS[..], &admin::HEALTH_PATHS].concat();
+    let drag = Arc::new(Drag::default());
     let guard = Guard::new(routes, others, &paths, counts, config, &host.ledger, Arc::clone(health))?;
+    let guard = guard.dragged(Arc::clone(&drag));
 
-    let admin = admin::router(Arc::clone(health), metrics);
+    let mut admin = admin::router(Arc::clone(health), metrics);
+    if config.lab {
+        admin = admin
+            .merge(slowing::router(host.ledger.clone(), drag))
+            .merge(profile::router());
+    }
     let aside = Ledger::new(); // looking at the service must not show in what is looked at
     let admin = Guard::new(Vec::new(), admin, &[], Arc::new([]), config, &aside, Arc::clone(health))?;
     Ok((
@@ -179,12 +188,27 @@ fn listeners(
 /// The CPU as a resource: what the kernel charged this process, over the requests it answered.
 fn declare_cpu(ledger: &Ledger, routes: Arc<[RouteMetrics]>) {
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    ledger.sampled("cpu", "cores", move || {
+    ledger.sampled(CPU, "cores", move || {
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Sample {
             capacity: cores,
             operations: routes.iter().map(RouteMetrics::answered).sum(),
             busy_seconds: used.tv_sec as f64 + used.tv_nsec as f64 / 1e9,
+        }
+    });
+}
+
+/// The threads that serve requests: busy from when one wakes until it sleeps again, whether it works or is blocked.
+fn declare_workers(ledger: &Ledger, routes: Arc<[RouteMetrics]>) {
+    let runtime = tokio::runtime::Handle::current().metrics();
+    ledger.sampled(WORKERS, "threads", move || {
+        let threads = 0..runtime.num_workers();
+        Sample {
+            capacity: threads.len() as f64,
+            operations: routes.iter().map(RouteMetrics::answered).sum(),
+            busy_seconds: threads
+                .map(|thread| runtime.worker_total_busy_duration(thread).as_secs_f64())
+                .sum(),
         }
     });
 }

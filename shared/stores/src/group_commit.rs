@@ -177,7 +177,7 @@ impl<T, R> Committer<T, R> {
         if operations.is_empty() {
             return;
         }
-        let mut held = self.resource.enter();
+        let mut held = service::hold(&self.resource).await;
         held.serves(operations.len() as u64);
         let answers = commit(operations).await;
         drop(held);

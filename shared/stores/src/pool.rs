@@ -69,11 +69,13 @@ impl<DB: Database> Pool<DB> {
     /// [`Error::Unavailable`] when none came free in time.
     pub async fn get(&self) -> Result<Lease<'_, DB>, Error> {
         if let Some(connection) = self.connections.try_acquire() {
-            return Ok(self.lease(connection, self.resource.enter()));
+            return Ok(self.lease(connection, service::hold(&self.resource).await));
         }
         let waiting = self.resource.wait();
         let connection = self.connections.acquire().await.map_err(Error::before_commit)?;
-        Ok(self.lease(connection, waiting.enter()))
+        let mut held = waiting.enter();
+        service::pay(&mut held).await;
+        Ok(self.lease(connection, held))
     }
 
     fn lease<'a>(&self, connection: PoolConnection<DB>, held: Held<'a>) -> Lease<'a, DB> {

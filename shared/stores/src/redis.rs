@@ -92,7 +92,7 @@ impl Redis {
         if !self.breaker.admits() {
             return Err(Error::unavailable("redis did not answer a moment ago"));
         }
-        let _held = self.resource.enter();
+        let _held = service::hold(&self.resource).await;
         let answer = tokio::time::timeout(ANSWER_WAIT, call)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));

@@ -5,6 +5,7 @@
 //! held against the server: a link leads, byte for byte, to the URL that its create was answered with; no code is
 //! given twice; an unknown code is 404; clicks are neither lost nor invented.
 
+pub mod envelope;
 pub mod history;
 mod prepare;
 mod verify;
@@ -32,6 +33,8 @@ const CREATE: usize = 1;
 const UNKNOWN: usize = 2;
 const NAMES: [&str; 3] = ["redirect", "create", "unknown"];
 const WEIGHTS: [f64; 3] = [90.0, 8.0, 2.0];
+/// What is promised of the p99, in milliseconds.
+const SLO_P99_MS: [u64; 3] = [20, 100, 20];
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// The length of a generated code.
 const CODE_LENGTH: u32 = 7;
@@ -78,13 +81,13 @@ impl UrlShortener {
             Some(text) => Mix::parse(text, &NAMES)?,
             None => Mix::new(&WEIGHTS),
         };
-        let kind = |index: usize, ms| Kind {
+        let kind = |index: usize| Kind {
             name: NAMES[index],
-            slo_p99: Some(Duration::from_millis(ms)),
+            slo_p99: Some(Duration::from_millis(SLO_P99_MS[index])),
         };
         let items = options.items.max(1);
         Ok(Self {
-            kinds: [kind(REDIRECT, 20), kind(CREATE, 100), kind(UNKNOWN, 20)],
+            kinds: [kind(REDIRECT), kind(CREATE), kind(UNKNOWN)],
             mix,
             host: options.target.host.clone(),
             key: options.key.clone(),

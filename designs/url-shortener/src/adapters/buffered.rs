@@ -107,7 +107,7 @@ impl<C: Clicks> Shared<C> {
     }
 
     async fn write(&self, batch: &[(Slug, u64)]) {
-        let mut held = self.flushes.enter();
+        let mut held = service::hold(&self.flushes).await;
         held.serves(batch.len() as u64);
         match self.inner.add(batch).await {
             Ok(()) => {}

@@ -65,7 +65,7 @@ impl<B: Blocks> Pooled<B> {
                 let outcome = if state.pool.left() > 0 {
                     Ok(())
                 } else {
-                    let _held = claims.enter();
+                    let _held = service::hold(&claims).await;
                     match blocks.claim().await {
                         // Whether or not it was claimed, nobody got a name: for them, nothing happened.
                         Err(Error::Unknown(cause)) => Err(Error::Unavailable(cause)),

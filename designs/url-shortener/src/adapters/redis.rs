@@ -348,7 +348,7 @@ impl RedisClicks {
                     if !stopping.pause(MOVE_EVERY / HASHES).await {
                         return;
                     }
-                    let mut held = moves.enter();
+                    let mut held = service::hold(&moves).await;
                     match mover.move_hash(hash).await {
                         Ok(links) => {
                             held.serves(links);

@@ -63,7 +63,7 @@ struct Flags {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(fast, slow, panics, echo, bulk))]
+#[openapi(paths(fast, slow, busy, panics, echo, bulk))]
 struct Document;
 
 fn build(host: &Host) -> anyhow::Result<Routes> {
@@ -74,6 +74,7 @@ fn build(host: &Host) -> anyhow::Result<Routes> {
     Ok(Routes::new(Document::openapi())
         .add(Class::Read, Method::GET, "/fast", fast)
         .add(Class::Read, Method::GET, "/slow/{ms}", slow)
+        .add(Class::Read, Method::GET, "/busy", busy)
         .add(Class::Read, Method::GET, "/panic", panics)
         .add(Class::Write, Method::POST, "/echo", echo)
         .add(Class::Bulk, Method::POST, "/bulk", bulk)
@@ -90,6 +91,25 @@ async fn slow(request: Request) -> Response {
     let ms = request.uri().path().rsplit('/').next().unwrap().parse().unwrap();
     tokio::time::sleep(Duration::from_millis(ms)).await;
     Response::default()
+}
+
+#[utoipa::path(get, path = "/busy")]
+async fn busy() -> String {
+    count_for_a_while().to_string()
+}
+
+/// Uses a few milliseconds of CPU time, in no function but itself.
+#[inline(never)]
+fn count_for_a_while() -> u64 {
+    let mut state = std::hint::black_box(1_u64);
+    let mut left = 2_000_000_u32;
+    while left > 0 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        left -= 1;
+    }
+    state
 }
 
 #[utoipa::path(get, path = "/panic")]
