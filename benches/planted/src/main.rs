@@ -1,7 +1,7 @@
 //! Services with one known fault each, to check the lab on: `lab planted` climbs them all, and has to name every fault.
 //!
 //! A verdict that is right on a design proves little, because nobody knows what the right one is. Here it is known: each
-//! service answers `GET /work/{key}` and has exactly one thing that must give first. They look to the lab like the stages of
+//! service answers `GET /task/{key}` and has exactly one thing that must give first. They look to the lab like the stages of
 //! a design (`--describe`), run behind the same [`service`], and keep the same ledger. Read [`faults`] from top to bottom.
 
 mod faults;
@@ -42,7 +42,7 @@ struct Flags {
 struct Document;
 
 /// Does the work, with the fault in its way.
-#[utoipa::path(get, path = "/work/{key}")]
+#[utoipa::path(get, path = "/task/{key}")]
 async fn work(State(planted): State<&'static Planted>, uri: Uri) -> Response {
     let key = uri.path().rsplit('/').next().and_then(|key| key.parse().ok());
     match key {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         // One a process, and for as long as it lives.
         let planted: &'static Planted = Box::leak(Box::new(planted));
         Ok(Routes::new(Document::openapi())
-            .add(Class::Read, Method::GET, "/work/{key}", work)
+            .add(Class::Read, Method::GET, "/task/{key}", work)
             .with_state(planted))
     })
 }

@@ -67,12 +67,16 @@ fn row(stage: &StageReport) -> String {
         },
     );
     format!(
-        "| `{}` | {} | {} | {} | {} | {bottleneck} | {} |",
+        "| `{}` | {} | {} | {} | {} | {bottleneck}{} | {} |",
         stage.stage,
         stage.idea,
         knee(stage),
         number(stage.p50_ms),
         number(stage.p99_ms),
+        stage
+            .proof
+            .as_ref()
+            .map_or_else(String::new, |proof| format!(", {}", proof.finding)),
         stage.violations
     )
 }

@@ -411,6 +411,7 @@ fn panel(
         );
     }
     canvas.line((canvas.left, bottom), (canvas.right, bottom), "lb-axis", "");
+    let (mut ends, mut taken) = (Vec::new(), Vec::new());
     let mut below = f64::INFINITY;
     for (limit, _) in limits {
         let at = y.at(*limit);
@@ -431,6 +432,12 @@ fn panel(
             false,
             &time(*limit),
         );
+        taken.push(Area {
+            left: canvas.right,
+            top: below - 11.0,
+            right: canvas.width,
+            bottom: below + 3.0,
+        });
     }
     for curve in curves {
         let colour = curve.colour();
@@ -449,7 +456,6 @@ fn panel(
             canvas.dot(at, &format!("{kind} {colour}"));
         }
     }
-    let (mut ends, mut taken) = (Vec::new(), Vec::new());
     for curve in curves {
         let points: Vec<(f64, f64)> = curve
             .medians(latency)

@@ -15,7 +15,7 @@ const KEYS: u64 = 10_000;
 /// Long beside any one hold: the promise breaks by queueing, which is what a knee is about.
 const SLO: Duration = Duration::from_millis(100);
 
-/// GETs `/work/{key}`.
+/// GETs `/task/{key}`.
 #[derive(Debug)]
 pub struct Planted {
     host: String,
@@ -48,7 +48,7 @@ impl Workload for Planted {
         } else {
             self.random.random_range(1..KEYS)
         };
-        request::get(bytes, &self.host, format!("/work/{key}").as_bytes());
+        request::get(bytes, &self.host, format!("/task/{key}").as_bytes());
         Some(Operation {
             kind: 0,
             token: key,
