@@ -80,7 +80,8 @@ impl Drag {
         if owed < LEAST_SLEEP {
             return;
         }
-        self.debt_ns.fetch_sub(owed, Ordering::Relaxed);
+        // In one step: of two threads that see the debt, one takes it.
+        let owed = self.debt_ns.swap(0, Ordering::Relaxed);
         let begun = Instant::now();
         std::thread::sleep(Duration::from_nanos(owed));
         // What it slept too long is taken off what the others owe.
