@@ -188,6 +188,13 @@ fn warnings(before: &ClimbReport, after: &ClimbReport) -> Vec<String> {
             .server_cpu_cores
             .map_or_else(|| "none".to_owned(), |cores| cores.to_string())
     };
+    let slowed = |climb: &ClimbReport| {
+        let one = climb.slowed.as_ref();
+        one.map_or_else(
+            || "none".to_owned(),
+            |(resource, factor)| format!("{resource}={factor}"),
+        )
+    };
     let conditions = [
         ("seed", before.seed.to_string(), after.seed.to_string()),
         ("items", before.items.to_string(), after.items.to_string()),
@@ -195,6 +202,7 @@ fn warnings(before: &ClimbReport, after: &ClimbReport) -> Vec<String> {
         ("quick", before.quick.to_string(), after.quick.to_string()),
         ("--set", flags(before), flags(after)),
         ("--server-cpu", quota(before), quota(after)),
+        ("--slow", slowed(before), slowed(after)),
         ("cores", before.layout.text.clone(), after.layout.text.clone()),
         ("data on", before.data_filesystem.clone(), after.data_filesystem.clone()),
     ];

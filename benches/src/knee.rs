@@ -103,9 +103,11 @@ impl Search {
         Self::with(knee, 1.1, 1, MAX_PROBES / 4)
     }
 
-    /// The knee as it is now, expected near `guess`: the same steps, and no confirmation.
-    pub fn near(guess: f64) -> Self {
-        Self::with(guess / 1.05, 1.1, 0, MAX_PROBES / 4)
+    /// The knee as it is now, expected near `guess`: the same steps, and no confirmation. `shift` from 0 to 1 says where
+    /// within a step below it to begin.
+    pub fn near(guess: f64, shift: f64) -> Self {
+        const STEP: f64 = 1.1;
+        Self::with(guess / STEP.powf(shift), STEP, 0, MAX_PROBES / 2)
     }
 
     fn with(start: f64, factor: f64, confirmations: u32, limit: u32) -> Self {

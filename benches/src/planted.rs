@@ -45,6 +45,9 @@ pub struct PlantedReport {
     pub date: String,
     /// The command line.
     pub command: String,
+    /// The command that judged the same measurements again, later; left out where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<String>,
     /// What it ran on.
     pub machine: Machine,
     /// Which core did what.
@@ -178,6 +181,7 @@ mod tests {
             schema: 1,
             date: String::new(),
             command: String::new(),
+            judged_by: None,
             machine: Machine::detect(),
             layout: Layout::detect(),
             elapsed_s: 0.0,

@@ -164,9 +164,11 @@ pub fn write(sampled: &Sampled, directory: &Path, design: &str, stage: &str, rat
     options.deterministic = true;
     let lines = stacks.folded();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
-        .and_then(|()| std::fs::write(&path, svg))
+        .and_then(|()| std::fs::write(&path, &svg))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(stacks.report(&path.display().to_string(), design, sampled.kernel))
+    let mut report = stacks.report(design, sampled.kernel);
+    (report.file, report.svg) = (path.display().to_string(), String::from_utf8_lossy(&svg).into_owned());
+    Ok(report)
 }
 
 /// Stacks with cleaned names, root first, and how often each was seen.
@@ -201,7 +203,7 @@ impl Stacks {
             .collect()
     }
 
-    fn report(&self, svg: &str, design: &str, kernel: Option<f64>) -> ProfileReport {
+    fn report(&self, design: &str, kernel: Option<f64>) -> ProfileReport {
         let ours: Vec<String> = OURS
             .iter()
             .map(ToString::to_string)
@@ -242,7 +244,8 @@ impl Stacks {
         hottest.sort_by(|a, b| b.own.total_cmp(&a.own).then(b.total.total_cmp(&a.total)));
         hottest.truncate(HOTTEST);
         ProfileReport {
-            svg: svg.to_owned(),
+            file: String::new(),
+            svg: String::new(),
             samples,
             server: if samples == 0 { 0.0 } else { 1.0 - kernel - runtime },
             kernel,
@@ -426,7 +429,7 @@ _start;clone3;url_shortener::store::run;libsqlite3_sys::sqlite3_step;__GI___libc
 ";
 
     fn report(folded: &str, kernel: Option<f64>) -> ProfileReport {
-        Stacks::parse(folded).report("a.svg", "url-shortener", kernel)
+        Stacks::parse(folded).report("url-shortener", kernel)
     }
 
     fn near(a: f64, b: f64) -> bool {
@@ -645,8 +648,9 @@ _start;clone3;url_shortener::store::run;libsqlite3_sys::sqlite3_step;__GI___libc
         };
         let found = write(&sampled, dir.path(), "url-shortener", "permuted", 1234.4).unwrap();
         let path = dir.path().join("url-shortener-permuted.svg");
-        assert_eq!(found.svg, path.display().to_string());
+        assert_eq!(found.file, path.display().to_string());
         let svg = std::fs::read_to_string(path).unwrap();
+        assert_eq!(found.svg, svg, "the page shows it without the file");
         for part in [
             "url-shortener, stage permuted, 1234 arrivals/s",
             "Permutation::permute (30 samples, 30.00%)",

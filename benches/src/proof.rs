@@ -37,11 +37,11 @@
 //!
 //! # When it is proven
 //!
-//! Knees are noisy. The spread S of a ratio of two of them is taken from neighbouring baselines, and f is chosen so large that
-//! the bottleneck's prediction is at least four spreads away from "does not move". A resource whose prediction is closer than
-//! that to the bottleneck's cannot be told from it: they are `balanced`, and named together. *Proven* means that every
-//! measurement lies within two spreads of its prediction, so that no two predictions could both be met, and that
-//! the named resource moved most.
+//! Knees are noisy. The spread S of a ratio of two of them is what neighbouring baselines differ by. A measurement within two
+//! spreads of its prediction is as predicted; predictions that are four spreads apart can therefore not both be met. f is
+//! chosen so large that each resource is that far from the bottleneck, or from one that does not move. One that is not far
+//! from the bottleneck cannot be told from it: they are `balanced`, and named together. *Proven* means that every measurement
+//! is as predicted, and that the named resource moved most.
 //!
 //! # What it cannot do
 //!
@@ -67,6 +67,8 @@ const LEAST_SPREAD: f64 = 0.05;
 const NORMAL: f64 = 1.4826;
 /// Predictions this many spreads apart can be told from each other.
 const APART: f64 = 4.0;
+/// What a measure does that does not move.
+const STILL: (f64, f64) = (1.0, 1.0);
 /// A measurement this many spreads from its prediction is as predicted.
 const NEAR: f64 = APART / 2.0;
 /// The longest that a short hold stands still for at once: a millisecond, and what timers add to it.
@@ -91,9 +93,8 @@ pub enum Finding {
 }
 
 impl Intervention {
-    /// The middle of what is predicted.
-    pub fn predicted(&self) -> f64 {
-        (self.predicted_low * self.predicted_high).sqrt()
+    fn range(&self) -> (f64, f64) {
+        (self.predicted_low, self.predicted_high)
     }
 
     /// What is predicted, as a number or as a range: `0.67`, `1.33-1.74`.
@@ -144,7 +145,8 @@ pub struct Intervention {
     pub measured: f64,
     /// The knee (operations a second) or the response time (milliseconds) with the resource slowed.
     pub value: f64,
-    /// -ln(measured) / ln(factor): 1 for the bottleneck, 0 for a bystander.
+    /// -ln(measured) / ln(factor) of a knee: 1 for the bottleneck, 0 for a bystander. Of a response time +ln(measured) /
+    /// ln(factor), which has no upper end: a queue grows faster than what it waits for.
     pub elasticity: f64,
     /// The noise of it.
     pub elasticity_spread: f64,
@@ -166,6 +168,9 @@ pub struct Relief {
     pub to: f64,
     /// The knee then, in operations a second.
     pub knee_rps: f64,
+    /// The rig was at its end before: the knee lies there or above.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rig_limited: bool,
     /// That as a share of the baseline.
     pub ratio: f64,
     /// What gives then.
@@ -176,8 +181,13 @@ impl fmt::Display for Relief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "relieved: with --{} {} in place of {} the knee is {:.0}/s, {:.2} of what it was",
-            self.knob, self.to, self.from, self.knee_rps, self.ratio
+            "relieved: with --{} {} in place of {} the knee is {}{:.0}/s, {:.2} of what it was",
+            self.knob,
+            self.to,
+            self.from,
+            if self.rig_limited { ">= " } else { "" },
+            self.knee_rps,
+            self.ratio
         )?;
         match &self.next {
             Some(next) => write!(f, "; then {}", next.evidence),
@@ -200,15 +210,19 @@ pub struct Proof {
     pub summary: String,
     /// The spread of a ratio of two measurements, as a natural logarithm.
     pub spread: f64,
-    /// How often each resource was slowed; what is said of it is the middle.
-    pub takes: u32,
     /// The measure with nothing slowed, before, between and after.
     pub baselines: Vec<f64>,
     /// The resources slowed, the fullest first.
     pub interventions: Vec<Intervention>,
+    /// Resources that were slowed without a result: the baselines around it never agreed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsteady: Vec<String>,
     /// The named resource with twice its capacity, where that is a knob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relief: Option<Relief>,
+    /// Why there is none although there is a knob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relief_failed: Option<String>,
 }
 
 /// A resource to slow, and what is expected of it.
@@ -249,10 +263,10 @@ impl Measured {
 
     /// The middle of several takes, each a slowed value and its baseline; `None` without any.
     pub fn of(subject: Subject, takes: &[(f64, f64)]) -> Option<Self> {
-        let n = takes.len() as f64;
-        // A server that serves nothing any more has a knee of 0, whose logarithm would swallow the other takes.
-        let log = |value: f64| value.max(f64::MIN_POSITIVE).ln();
-        let middle = |which: fn(&(f64, f64)) -> f64| (takes.iter().map(|take| log(which(take))).sum::<f64>() / n).exp();
+        let middle = |which: fn(&(f64, f64)) -> f64| {
+            let logs = takes.iter().map(|take| which(take).ln()).sum::<f64>();
+            (logs / takes.len() as f64).exp()
+        };
         (!takes.is_empty()).then(|| Self {
             subject,
             value: middle(|take| take.0),
@@ -269,9 +283,10 @@ impl Proof {
             return self;
         };
         let measured: Vec<Measured> = self.interventions.iter().map(Measured::again).collect();
-        let proof = conclude(self.measure, first.factor, self.takes, self.baselines, &measured);
+        let proof = conclude(self.measure, first.factor, self.baselines, &measured, self.unsteady);
         Self {
             relief: self.relief,
+            relief_failed: self.relief_failed,
             ..proof
         }
     }
@@ -313,10 +328,27 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The smallest factor whose effect is far enough from none.
-pub fn factor(spread: f64) -> f64 {
-    let far = |factor: &&f64| factor.ln() >= APART * spread;
-    *FACTORS.iter().find(far).unwrap_or(&FACTORS[FACTORS.len() - 1])
+/// The smallest factor at which each of the fullest resources can be told, from the named one or from one that does not
+/// move: with a spread of S, the predictions then lie four of them apart.
+pub fn factor(usages: &[Usage], named: &str, spread: f64) -> f64 {
+    let told = |factor: &&f64| {
+        let subjects = by_knee(usages, named, **factor);
+        let Some((first, others)) = subjects.split_first() else {
+            return true;
+        };
+        let apart = |subject: &Subject, from: (f64, f64)| gap(subject.predicted, from) >= APART * spread;
+        apart(first, STILL)
+            && others
+                .iter()
+                .all(|other| apart(other, first.predicted) || apart(other, STILL))
+    };
+    *FACTORS.iter().find(told).unwrap_or(&FACTORS[FACTORS.len() - 1])
+}
+
+/// How far two ranges of predictions are apart, as a natural logarithm; 0 where they touch.
+fn gap(one: (f64, f64), other: (f64, f64)) -> f64 {
+    let above = |high: (f64, f64), low: (f64, f64)| (high.0 / low.1).ln();
+    above(one, other).max(above(other, one)).max(0.0)
 }
 
 /// The resources to slow: the named one, then the fullest others.
@@ -414,50 +446,72 @@ pub fn slowing(usage: &Usage, evidence: &Evidence, background: f64, factor: f64)
     (usage.operations > 0.0).then_some(Slowing::Nanos((factor - 1.0) * each * 1e9))
 }
 
-/// What the measurements show. The named resource's comes first.
-pub fn conclude(measure: Measure, factor: f64, takes: u32, baselines: Vec<f64>, measured: &[Measured]) -> Proof {
-    // The middle of several takes is known better than one of them.
-    let spread = spread(&baselines) / f64::from(takes.max(1)).sqrt();
+/// What the measurements show. The named resource's comes first; `unsteady` are those of which there is none, because the
+/// baselines around it never agreed.
+///
+/// No measurement can meet two predictions whose ranges are four spreads apart, since it is taken for as predicted within
+/// two. What is not as far as that from the named one may be the one that sets the pace just as well: it has to be far from
+/// not moving, and is named too.
+pub fn conclude(
+    measure: Measure,
+    factor: f64,
+    baselines: Vec<f64>,
+    measured: &[Measured],
+    unsteady: Vec<String>,
+) -> Proof {
+    let spread = spread(&baselines);
     let interventions: Vec<Intervention> = measured
         .iter()
         .map(|m| intervention(measure, factor, spread, m))
         .collect();
-    let distance = |a: f64, b: f64| (a.ln() - b.ln()).abs();
-    let first = interventions.first();
-    let told = first.is_some_and(|first| distance(first.predicted(), 1.0) >= APART * spread);
-    let balanced: Vec<String> = interventions
+    let apart = |one: &Intervention, from: (f64, f64)| gap(one.range(), from) >= APART * spread;
+    let mut balanced = Vec::new();
+    let mut doubts: Vec<String> = unsteady
         .iter()
-        .filter(|other| {
-            let near = first.is_some_and(|first| distance(first.predicted(), other.predicted()) < APART * spread);
-            near && distance(other.predicted(), 1.0) >= APART * spread
-        })
-        .map(|other| other.resource.clone())
+        .map(|name| format!("no steady baseline beside {name}"))
         .collect();
-    let moved = |intervention: &Intervention| intervention.elasticity;
-    let most = first.is_some_and(|first| {
-        let mut others = interventions.iter().filter(|other| !balanced.contains(&other.resource));
-        others.all(|other| moved(other) < moved(first))
-    });
+    if let Some((first, others)) = interventions.split_first() {
+        balanced.push(first.resource.clone());
+        if !apart(first, STILL) {
+            doubts.push(format!(
+                "the effect predicted is too small beside a spread of {:.0} %",
+                spread * 100.0
+            ));
+        }
+        for other in others.iter().filter(|other| !apart(other, first.range())) {
+            if apart(other, STILL) {
+                balanced.push(other.resource.clone());
+            } else {
+                doubts.push(format!(
+                    "{} can be told neither from it nor from one that does not move",
+                    other.resource
+                ));
+            }
+        }
+        let bystanders = others.iter().filter(|other| !balanced.contains(&other.resource));
+        doubts.extend(
+            bystanders
+                .filter(|other| other.elasticity >= first.elasticity)
+                .map(|other| format!("{} moves it as much", other.resource)),
+        );
+    }
+    let failed = interventions.is_empty() || !doubts.is_empty() || interventions.iter().any(|one| !one.as_predicted);
     let finding = match balanced.len() {
-        _ if !told || !most || interventions.iter().any(|one| !one.as_predicted) => Finding::Unproven,
-        0 => Finding::Unproven,
+        _ if failed => Finding::Unproven,
         1 => Finding::Proven,
         _ => Finding::Balanced,
     };
     Proof {
         finding,
         measure,
-        summary: summary(finding, measure, factor, spread, &interventions, told),
-        named: if finding == Finding::Unproven {
-            Vec::new()
-        } else {
-            balanced
-        },
+        summary: summary(measure, factor, &interventions, &doubts),
+        named: if failed { Vec::new() } else { balanced },
         spread,
-        takes,
         baselines,
         interventions,
+        unsteady,
         relief: None,
+        relief_failed: None,
     }
 }
 
@@ -483,14 +537,7 @@ fn intervention(measure: Measure, factor: f64, spread: f64, measured: &Measured)
     }
 }
 
-fn summary(
-    finding: Finding,
-    measure: Measure,
-    factor: f64,
-    spread: f64,
-    interventions: &[Intervention],
-    told: bool,
-) -> String {
+fn summary(measure: Measure, factor: f64, interventions: &[Intervention], doubts: &[String]) -> String {
     let what = match measure {
         Measure::Knee => "the knee",
         Measure::ResponseTime => "the response time",
@@ -507,14 +554,12 @@ fn summary(
         )
     };
     let all: Vec<String> = interventions.iter().map(one).collect();
-    let why = match finding {
-        Finding::Unproven if !told => format!(
-            "; the effect predicted is too small beside a spread of {:.0} %",
-            spread * 100.0
-        ),
-        _ => String::new(),
+    let moves = match all.len() {
+        0 => "nothing was measured".to_owned(),
+        _ => format!("{what} moves with {}", all.join(", with ")),
     };
-    format!("slowed by {factor}, {what} moves with {}{why}", all.join(", with "))
+    let doubts: String = doubts.iter().map(|doubt| format!("; {doubt}")).collect();
+    format!("slowed by {factor}, {moves}{doubts}")
 }
 
 /// A proof that could not be made.
@@ -525,10 +570,11 @@ pub fn impossible(measure: Measure, why: &str) -> Proof {
         named: Vec::new(),
         summary: why.to_owned(),
         spread: spread(&[]),
-        takes: 0,
         baselines: Vec::new(),
         interventions: Vec::new(),
+        unsteady: Vec::new(),
         relief: None,
+        relief_failed: None,
     }
 }
 
@@ -600,9 +646,91 @@ mod tests {
 
     #[test]
     fn the_factor_grows_with_the_noise() {
-        assert_eq!(factor(spread(&[1_000.0, 1_010.0])), 1.5);
-        assert_eq!(factor(spread(&[1_000.0, 1_080.0])), 2.0);
-        assert_eq!(factor(9.0), 4.0);
+        let factor = |baselines: &[f64]| factor(&three(), "pool", spread(baselines));
+        assert_eq!(factor(&[1_000.0, 1_010.0]), 1.5);
+        assert_eq!(factor(&[1_000.0, 1_080.0]), 2.0);
+        assert_eq!(factor(&[1_000.0, 3_000.0]), 4.0);
+    }
+
+    #[test]
+    fn the_factor_grows_until_each_resource_is_far_from_the_first_or_from_one_that_does_not_move() {
+        // At 1.5 the CPU's knee is to be 0.8: neither far from the pool's 0.67 nor from 1. At 2 it is far from 1.
+        let usages = [usage("pool", 0.96), usage("cpu", 0.8)];
+        assert_eq!(factor(&usages, "pool", spread(&[])), 2.0);
+        let at = |factor: f64| {
+            conclude(
+                Measure::Knee,
+                factor,
+                vec![1_000.0],
+                &obedient(&usages, "pool", factor, &[0.0; 2]),
+                Vec::new(),
+            )
+        };
+        assert_eq!(at(2.0).finding, Finding::Balanced);
+        let doubtful = at(1.5);
+        assert_eq!(doubtful.finding, Finding::Unproven);
+        assert!(
+            doubtful
+                .summary
+                .ends_with("cpu can be told neither from it nor from one that does not move"),
+            "{}",
+            doubtful.summary
+        );
+    }
+
+    #[test]
+    fn ranges_that_touch_are_not_told_apart() {
+        assert_eq!(gap((1.63, 3.98), (1.38, 1.83)), 0.0);
+        assert!((gap((2.0, 4.0), (0.5, 1.0)) - 2f64.ln()).abs() < 1e-9);
+        assert_eq!(gap((2.0, 4.0), (0.5, 1.0)), gap((0.5, 1.0), (2.0, 4.0)));
+        // A wide range whose lower end does not move proves nothing, whatever was measured.
+        let subject = |resource: &str, predicted| Subject {
+            resource: resource.to_owned(),
+            utilisation: 0.5,
+            predicted,
+        };
+        let measured = |subject, value| Measured {
+            subject,
+            value,
+            baseline: 1.0,
+        };
+        let wide = [
+            measured(subject("store", (1.02, 3.0)), 1.5),
+            measured(subject("cpu", (1.0, 1.0)), 1.0),
+        ];
+        let proof = conclude(Measure::ResponseTime, 2.0, vec![1.0, 1.0], &wide, Vec::new());
+        assert_eq!(proof.finding, Finding::Unproven, "{}", proof.summary);
+        let overlapping = [
+            measured(subject("writer", (1.63, 3.98)), 2.9),
+            measured(subject("cpu", (1.38, 1.83)), 1.8),
+        ];
+        let proof = conclude(Measure::ResponseTime, 2.0, vec![1.0, 1.0], &overlapping, Vec::new());
+        assert_eq!(
+            (proof.finding, proof.named.len()),
+            (Finding::Balanced, 2),
+            "{}",
+            proof.summary
+        );
+    }
+
+    #[test]
+    fn what_never_stood_between_steady_baselines_leaves_the_proof_open() {
+        let measured = obedient(&three(), "pool", 1.5, &[0.0; 3]);
+        let proof = conclude(
+            Measure::Knee,
+            1.5,
+            vec![1_000.0, 1_000.0],
+            &measured[..2],
+            vec!["cache".to_owned()],
+        );
+        assert_eq!(proof.finding, Finding::Unproven);
+        assert!(
+            proof.summary.ends_with("no steady baseline beside cache"),
+            "{}",
+            proof.summary
+        );
+        let nothing = conclude(Measure::Knee, 1.5, vec![1_000.0, 2_000.0], &[], vec!["pool".to_owned()]);
+        assert_eq!(nothing.finding, Finding::Unproven);
     }
 
     #[test]
@@ -610,9 +738,9 @@ mod tests {
         let proof = conclude(
             Measure::Knee,
             1.5,
-            1,
             vec![1_000.0, 1_020.0],
             &obedient(&three(), "pool", 1.5, &[0.05, -0.05, 0.0]),
+            Vec::new(),
         );
         assert_eq!((proof.finding, proof.named), (Finding::Proven, vec!["pool".to_owned()]));
         let e = &proof.interventions[0];
@@ -632,7 +760,7 @@ mod tests {
         let mut measured = obedient(&three(), "pool", 1.5, &[0.0; 3]);
         measured[0].value = 1_000.0;
         measured[1].value = 667.0;
-        let proof = conclude(Measure::Knee, 1.5, 1, vec![1_000.0, 1_000.0], &measured);
+        let proof = conclude(Measure::Knee, 1.5, vec![1_000.0, 1_000.0], &measured, Vec::new());
         assert_eq!((proof.finding, proof.named.len()), (Finding::Unproven, 0));
         assert!(proof.summary.contains("NOT as predicted"), "{}", proof.summary);
     }
@@ -642,10 +770,10 @@ mod tests {
         let usages = [usage("cpu", 0.95), usage("pool", 0.9), usage("cache", 0.1)];
         let proof = conclude(
             Measure::Knee,
-            1.5,
-            1,
+            2.0,
             vec![1_000.0],
-            &obedient(&usages, "cpu", 1.5, &[0.0; 3]),
+            &obedient(&usages, "cpu", 2.0, &[0.0; 3]),
+            Vec::new(),
         );
         assert_eq!(
             (proof.finding, proof.named),
@@ -656,7 +784,7 @@ mod tests {
     #[test]
     fn where_baselines_differ_too_much_nothing_is_proven() {
         let measured = obedient(&three(), "pool", 1.5, &[0.0; 3]);
-        let proof = conclude(Measure::Knee, 1.5, 1, vec![1_000.0, 1_500.0], &measured);
+        let proof = conclude(Measure::Knee, 1.5, vec![1_000.0, 1_500.0], &measured, Vec::new());
         assert_eq!(proof.finding, Finding::Unproven);
         assert!(proof.summary.contains("too small beside a spread"), "{}", proof.summary);
     }
@@ -721,7 +849,7 @@ mod tests {
         ) {
             let mut noise = [0.0; 3];
             noise[which] = off * (by + 0.1) * spread(&[]);
-            let proof = conclude(Measure::Knee, 1.5, 1, vec![1_000.0], &obedient(&three(), "pool", 1.5, &noise));
+            let proof = conclude(Measure::Knee, 1.5, vec![1_000.0], &obedient(&three(), "pool", 1.5, &noise), Vec::new());
             prop_assert_eq!(proof.finding, Finding::Unproven);
         }
 
@@ -731,7 +859,7 @@ mod tests {
             for (one, value) in measured.iter_mut().zip(values) {
                 (one.value, one.baseline) = (value, base);
             }
-            let proof = conclude(Measure::Knee, 2.0, 1, vec![base, base], &measured);
+            let proof = conclude(Measure::Knee, 2.0, vec![base, base], &measured, Vec::new());
             prop_assert!(proof.named.is_empty() == (proof.finding == Finding::Unproven));
             prop_assert!(proof.interventions.iter().all(|one| one.elasticity.is_finite()));
         }

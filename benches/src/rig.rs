@@ -16,7 +16,7 @@
 
 use crate::generator::Outcome;
 use crate::slo;
-use crate::verdict::Usage;
+use crate::verdict::{DOOR, Usage};
 
 /// From this utilisation on a server is at its end by itself.
 const SERVER_FULL: f64 = 0.9;
@@ -33,10 +33,15 @@ const DESCRIPTORS: u64 = 64;
 
 /// Why a look at a rate that failed says more about the rig than about the server, when it does.
 ///
-/// `usages` is the server's ledger meanwhile; `shared_cores` how many cores generator and server run on where they are not
-/// apart.
-pub fn limited(outcome: &Outcome, usages: &[Usage], shared_cores: Option<f64>) -> Option<String> {
-    let fullest = usages.iter().map(|usage| usage.utilisation).fold(0.0, f64::max);
+/// `usages` is the server's ledger meanwhile, `connections` how many the generator has, and `shared_cores` how many cores
+/// generator and server run on where they are not apart.
+pub fn limited(outcome: &Outcome, usages: &[Usage], connections: usize, shared_cores: Option<f64>) -> Option<String> {
+    // A door that lets in more than there are connections is as full as these, and not the server's limit.
+    let fullest = usages
+        .iter()
+        .filter(|usage| usage.resource != DOOR || usage.capacity < connections as f64)
+        .map(|usage| usage.utilisation)
+        .fold(0.0, f64::max);
     if fullest >= SERVER_FULL {
         return None;
     }
@@ -44,7 +49,7 @@ pub fn limited(outcome: &Outcome, usages: &[Usage], shared_cores: Option<f64>) -
         .generator_limited()
         .or_else(|| connect_errors(outcome))
         .or_else(|| shared(outcome, usages, shared_cores?))
-        .or_else(|| capped(outcome, usages))
+        .or_else(|| capped(outcome, fullest))
 }
 
 fn connect_errors(outcome: &Outcome) -> Option<String> {
@@ -65,13 +70,7 @@ fn shared(outcome: &Outcome, usages: &[Usage], cores: f64) -> Option<String> {
     })
 }
 
-/// The door is left out, held by every request from beginning to end, and so are the threads, busy with whatever there is.
-fn capped(outcome: &Outcome, usages: &[Usage]) -> Option<String> {
-    let fullest = usages
-        .iter()
-        .filter(|usage| !crate::verdict::is_everybodys(&usage.resource))
-        .map(|usage| usage.utilisation)
-        .fold(0.0, f64::max);
+fn capped(outcome: &Outcome, fullest: f64) -> Option<String> {
     let waited = outcome.queued as f64 / outcome.planned.max(1) as f64;
     (waited >= CAPPED && fullest < SERVER_IDLE && slo::kept_once_sent(outcome)).then(|| {
         format!(
@@ -131,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_rig_with_room_has_nothing_to_say() {
-        assert_eq!(limited(&outcome(), &[usage("cpu", 0.5)], Some(2.0)), None);
+        assert_eq!(limited(&outcome(), &[usage("cpu", 0.5)], 256, Some(2.0)), None);
     }
 
     #[test]
@@ -139,7 +138,7 @@ mod tests {
         let mut outcome = outcome();
         outcome.generator_cpu = 0.97;
         assert!(
-            limited(&outcome, &[usage("cpu", 0.5)], None)
+            limited(&outcome, &[usage("cpu", 0.5)], 256, None)
                 .unwrap()
                 .contains("97 % of its core")
         );
@@ -149,21 +148,29 @@ mod tests {
     fn late_arrivals_are_told() {
         let mut outcome = outcome();
         outcome.late = 100;
-        assert!(limited(&outcome, &[usage("cpu", 0.5)], None).unwrap().contains("late"));
+        assert!(
+            limited(&outcome, &[usage("cpu", 0.5)], 256, None)
+                .unwrap()
+                .contains("late")
+        );
     }
 
     #[test]
     fn an_in_flight_cap_is_told_only_when_the_server_was_idle_and_in_time() {
         let mut capped = outcome();
         capped.queued = 5_000;
-        let idle = [usage("cpu", 0.5), usage("admission", 0.75), usage("workers", 0.8)];
+        let door = |capacity| Usage {
+            capacity,
+            ..usage("admission", 0.97)
+        };
+        let idle = [usage("cpu", 0.5), door(264.0)];
         assert!(
-            limited(&capped, &idle, None)
+            limited(&capped, &idle, 256, None)
                 .unwrap()
                 .contains("all connections in use")
         );
         assert_eq!(
-            limited(&capped, &[usage("pool", 0.8)], None),
+            limited(&capped, &[usage("pool", 0.8)], 256, None),
             None,
             "the server is busy"
         );
@@ -172,12 +179,12 @@ mod tests {
             slow.kinds[0].times.service.record(50_000_000);
         }
         assert_eq!(
-            limited(&slow, &idle, None),
+            limited(&slow, &idle, 256, None),
             None,
             "the server broke the promise by itself"
         );
         capped.queued = 500;
-        assert_eq!(limited(&capped, &idle, None), None, "few of them waited");
+        assert_eq!(limited(&capped, &idle, 256, None), None, "few of them waited");
     }
 
     #[test]
@@ -185,22 +192,26 @@ mod tests {
         let mut outcome = outcome();
         outcome.connect_errors = 11;
         assert!(
-            limited(&outcome, &[usage("cpu", 0.5)], None)
+            limited(&outcome, &[usage("cpu", 0.5)], 256, None)
                 .unwrap()
                 .contains("11 connections")
         );
         outcome.connect_errors = 10;
-        assert_eq!(limited(&outcome, &[usage("cpu", 0.5)], None), None);
+        assert_eq!(limited(&outcome, &[usage("cpu", 0.5)], 256, None), None);
     }
 
     #[test]
     fn a_core_shared_with_the_generator_is_told_when_it_is_full() {
         let mut outcome = outcome();
         outcome.generator_cpu = 0.3;
-        let told = limited(&outcome, &[usage("cpu", 0.65)], Some(1.0)).unwrap();
+        let told = limited(&outcome, &[usage("cpu", 0.65)], 256, Some(1.0)).unwrap();
         assert!(told.contains("30 % of a core"), "{told}");
-        assert_eq!(limited(&outcome, &[usage("cpu", 0.65)], Some(2.0)), None);
-        assert_eq!(limited(&outcome, &[usage("cpu", 0.65)], None), None, "pinned apart");
+        assert_eq!(limited(&outcome, &[usage("cpu", 0.65)], 256, Some(2.0)), None);
+        assert_eq!(
+            limited(&outcome, &[usage("cpu", 0.65)], 256, None),
+            None,
+            "pinned apart"
+        );
     }
 
     #[test]
@@ -208,7 +219,7 @@ mod tests {
         let mut outcome = outcome();
         outcome.late = 5_000;
         outcome.generator_cpu = 1.0;
-        assert_eq!(limited(&outcome, &[usage("writer", 0.95)], None), None);
+        assert_eq!(limited(&outcome, &[usage("writer", 0.95)], 256, None), None);
     }
 
     #[test]

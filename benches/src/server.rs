@@ -231,6 +231,11 @@ impl Server {
         }
     }
 
+    /// Ends the server at once, for a way out of an error.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill(); // what is gone already needs no end
+    }
+
     /// Ends the server by SIGTERM and checks that it drains and exits with 0.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub const FULL: f64 = 0.85;
 const CLOSE: f64 = 0.07;
 /// The queue at the server's door. A request holds it from beginning to end, so it is as busy as everything behind it
 /// together: its busy time says nothing, only the time waited for it does.
-const DOOR: &str = "admission";
+pub const DOOR: &str = "admission";
 /// The threads that serve requests: busy with whatever a request does, so they are only named when they are used up and
 /// nothing that they do is: then something blocks them that no resource accounts for.
 pub const WORKERS: &str = "workers";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod support;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -189,6 +192,51 @@ fn an_interrupted_climb_takes_its_servers_along() {
         assert!(test_kill_process(server).is_err(), "the server is gone");
         assert_eq!(leftovers(dir.path()), Vec::<PathBuf>::new());
     }
+}
+
+/// A design that the lab has a workload for and whose server is in this test: it answers everything, for as long as the script
+/// that plays its process does not end.
+fn answering(ending: &str) -> Place {
+    let (address, _) = support::serve(|_| support::ok());
+    let dir = stage(&format!(
+        "echo listening on http://{address} >&2; echo admin on http://{address} >&2; {ending}"
+    ));
+    fs::rename(dir.path().join("url-shortener"), dir.path().join("planted")).unwrap();
+    dir
+}
+
+fn climb_planted(dir: &Path) -> Command {
+    let mut command = Command::new(dir.join("lab"));
+    command.args(["climb", "planted", "--quick", "--prove", "--stages", "first"]);
+    command
+}
+
+#[test]
+fn a_server_that_dies_during_a_probe_is_said_to_have_died() {
+    let dir = answering("sleep 1; echo out of luck >&2; exit 3");
+    let line = failure(dir.path(), &mut climb_planted(dir.path()));
+    assert!(
+        line.contains("stage first died (exit status: 3): out of luck"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_climb_that_is_interrupted_during_a_probe_takes_its_server_along() {
+    let dir = answering("echo $$ > \"$0.pid\"; exec sleep 60");
+    let mut lab = climb_planted(dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let server = pid(&dir.path().join("planted.pid"));
+    // A probe has been made, so the next is under way.
+    let mut said = BufReader::new(lab.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("search")));
+    kill_process(Pid::from_child(&lab), Signal::INT).unwrap();
+    assert_eq!(end(&mut lab), Some(1));
+    assert!(test_kill_process(server).is_err(), "the server is gone");
+    assert_eq!(leftovers(dir.path()), Vec::<PathBuf>::new());
 }
 
 fn value(args: &str, flag: &str) -> String {

@@ -53,6 +53,7 @@ fn everything() -> ClimbReport {
     }
     let first = &mut report.stages[0];
     first.profile = Some(ProfileReport {
+        file: "url-shortener-permuted.svg".to_owned(),
         svg: "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 600 40\"><rect width=\"600\" height=\"18\" y=\"20\" fill=\"#e66101\"/>\
               <text x=\"4\" y=\"34\" font-size=\"12\">main 100 %</text><script>alert(3)</script></svg>"
             .to_owned(),
@@ -91,19 +92,21 @@ fn proof(finding: Finding) -> Proof {
         named: vec!["cpu".to_owned()],
         summary: "slowing cpu by 1.8 takes the knee to 0.57 of what it was, as predicted (0.56); slowing sqlite_writer or admission does not move it".to_owned(),
         spread: 0.05,
-        takes: 1,
         baselines: vec![11_800.0, 11_650.0, 11_900.0],
         interventions: vec![
             step("cpu", 0.97, 0.556, 0.571),
             step("sqlite_writer", 0.41, 1.0, 0.985),
             step("admission", 0.12, 1.0, if proven { 1.01 } else { 0.62 }),
         ],
+        unsteady: Vec::new(),
+        relief_failed: None,
         relief: proven.then(|| Relief {
             resource: "cpu".to_owned(),
             knob: "workers".to_owned(),
             from: 1.0,
             to: 2.0,
             knee_rps: 20_123.4,
+            rig_limited: false,
             ratio: 1.71,
             next: Some(Bottleneck {
                 resource: "sqlite_writer".to_owned(),

@@ -273,10 +273,11 @@ impl Worker {
 
     async fn done(&self) {
         let (done, answer) = oneshot::channel();
-        let since = self.resource.begin_wait();
-        // The worker lives as long as the process.
-        let _ = self.jobs.send((since, done)).await;
-        let _ = answer.await;
+        // The worker lives as long as the process. A wait begins when it cannot be broken off any more: the worker ends it.
+        if let Ok(place) = self.jobs.reserve().await {
+            place.send((self.resource.begin_wait(), done));
+            let _ = answer.await;
+        }
     }
 }
 

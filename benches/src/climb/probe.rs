@@ -103,6 +103,8 @@ pub(super) struct Around {
     pub(super) quota_cores: Option<f64>,
     /// The cores in use when no request comes.
     pub(super) background_cores: f64,
+    /// Connections of the generator.
+    pub(super) connections: usize,
     /// How many cores generator and server share, where they are not apart.
     pub(super) shared_cores: Option<f64>,
 }
@@ -131,7 +133,12 @@ impl Probe {
         };
         let mut missed = slo::missed_by_kind(&outcome);
         missed.extend(backlog);
-        let rig = rig::limited(&outcome, &verdict::usages(&evidence), around.shared_cores);
+        let rig = rig::limited(
+            &outcome,
+            &verdict::usages(&evidence),
+            around.connections,
+            around.shared_cores,
+        );
         let seen = see(&outcome, &missed, rig.as_deref());
         Self {
             phase,

@@ -1,8 +1,9 @@
 //! The proof of a verdict on a running stage: slow a resource, look again, let it go, look again.
 //!
 //! What is slowed by how much, what is expected, and what the results mean is `proof`'s business; here it is done. Knees
-//! are found by short probes around where they are expected. Each slowed one stands between two baselines, and is looked
-//! for again when these differ: then the machine was another one in between.
+//! are found by short probes around where they are expected. Each slowed one stands between two baselines; where these
+//! differ, the machine was another one in between, and it is taken again. What never stands between two that agree has no
+//! result.
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,10 +18,22 @@ use crate::proof::{self, Measure, Measured, Proof, Slowing, Subject};
 use crate::stop::Stop;
 use crate::verdict::{self, Evidence, Usage};
 
-/// Baselines around a slowed knee that differ by more than this say nothing of it.
+/// Baselines around a slowed look that differ by more than this say nothing of it.
 const STEADY: f64 = 1.10;
-/// How often a slowed knee is looked for at the most.
-const TRIES: u32 = 2;
+/// How often a slowed look is taken until it stands between two that agree.
+const TRIES: u32 = 4;
+
+/// What is looked at, slowed and not.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// The knee.
+    Knee,
+    /// The mean response time at this rate.
+    ResponseAt(f64),
+}
+
+/// One resource, and how it is slowed.
+type Slowed = (Subject, Slowing);
 
 impl Running {
     /// Slows the fullest resources one by one, and says whether the one that the verdict names sets the pace.
@@ -31,21 +44,24 @@ impl Running {
         let Some(verdict) = verdict::judge(&evidence) else {
             return Ok(());
         };
+        self.forgive_disturbances();
         let usages = verdict::usages(&evidence);
+        let named = &verdict.resource;
         let proof = match proof::measure(&verdict) {
             None => return Ok(()), // nothing of the server is named
-            Some(measure) if !usages.iter().any(|usage| usage.resource == verdict.resource) => proof::impossible(
+            Some(measure) if !usages.iter().any(|usage| usage.resource == *named) => proof::impossible(
                 measure,
                 "no resource of the ledger accounts for the time: there is nothing to slow",
             ),
-            Some(Measure::Knee) => self.by_knee(&evidence, &usages, &verdict.resource, progress, stop)?,
-            Some(Measure::ResponseTime) => self.by_response(&evidence, &usages, &verdict.resource, progress, stop)?,
+            Some(Measure::Knee) => self.by_knee(&evidence, &usages, named, progress, stop)?,
+            Some(Measure::ResponseTime) => self.by_response(&evidence, &usages, named, progress, stop)?,
         };
         progress.line(&format!("{:<14} {}: {}", self.name(), proof.finding, proof.summary));
         self.proof = Some(proof);
         Ok(())
     }
 
+    /// By the knee. The factor is chosen by the noise of the rounds, and chosen once more when the baselines show more of it.
     fn by_knee(
         &mut self,
         evidence: &Evidence,
@@ -54,57 +70,23 @@ impl Running {
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Proof> {
-        let factor = proof::factor(proof::spread(&self.rates()));
-        let mut baselines = vec![self.knee_near(self.knee().unwrap_or(0.0), progress, stop)?];
-        let subjects = proof::by_knee(usages, named, factor);
-        let mut takes = vec![Vec::new(); subjects.len()];
-        for _ in 0..self.effort.takes() {
-            for (subject, takes) in subjects.iter().zip(&mut takes) {
-                let Some(slowing) = self.slowing(subject, usages, evidence, factor) else {
-                    continue;
-                };
-                takes.push(self.bracketed(subject, slowing, &mut baselines, progress, stop)?);
-            }
-        }
-        let measured = subjects.into_iter().zip(&takes);
-        let measured: Vec<Measured> = measured
-            .filter_map(|(subject, takes)| Measured::of(subject, takes))
-            .collect();
-        Ok(proof::conclude(
-            Measure::Knee,
-            factor,
-            self.effort.takes(),
-            baselines,
-            &measured,
-        ))
-    }
-
-    /// A slowed knee and the baseline around it, taken again when that has moved.
-    fn bracketed(
-        &mut self,
-        subject: &Subject,
-        slowing: Slowing,
-        baselines: &mut Vec<f64>,
-        progress: &Progress,
-        stop: &Stop,
-    ) -> Result<(f64, f64)> {
-        let mut left = TRIES;
+        let mut factor = proof::factor(usages, named, proof::spread(&self.rates()));
+        let guess = self.knee().unwrap_or(0.0);
+        let mut baselines = Vec::new();
+        baselines.extend(self.see(Look::Knee, guess, progress, stop)?);
         loop {
-            left -= 1;
-            let before = baselines.last().copied().unwrap_or(0.0);
-            self.slow(&subject.resource, slowing)?;
-            let slowed = self.knee_near(before * subject.predicted.0, progress, stop);
-            self.unslow(&subject.resource, slowing)?;
-            let slowed = slowed?;
-            let after = self.knee_near(before, progress, stop)?;
-            baselines.push(after);
-            if before.max(after) <= before.min(after) * STEADY || left == 0 {
-                return Ok((slowed, (before * after).sqrt()));
+            let slowed = slowed(proof::by_knee(usages, named, factor), usages, evidence, factor);
+            let proof = self.intervene(Look::Knee, factor, slowed, &mut baselines, progress, stop)?;
+            let wanted = proof::factor(usages, named, proof.spread);
+            if wanted <= factor {
+                return Ok(proof);
             }
             progress.line(&format!(
-                "{:<14} the knee went from {before:.0}/s to {after:.0}/s meanwhile: once more",
-                self.name()
+                "{:<14} the knees differ by {:.0} %, too much for a factor of {factor}: once more with {wanted}",
+                self.name(),
+                proof.spread * 100.0
             ));
+            factor = wanted;
         }
     }
 
@@ -121,40 +103,96 @@ impl Running {
         let low = high / factor;
         let loaded = self.evidence_at(high, progress, stop)?;
         let first = self.evidence_at(low, progress, stop)?;
+        let slowed = slowed(
+            proof::by_response(usages, named, &loaded, &first, factor),
+            usages,
+            evidence,
+            factor,
+        );
         let mut baselines = vec![first.response_mean_ms];
-        let subjects = proof::by_response(usages, named, &loaded, &first, factor);
-        let mut takes = vec![Vec::new(); subjects.len()];
+        self.intervene(Look::ResponseAt(low), factor, slowed, &mut baselines, progress, stop)
+    }
+
+    /// Slows each in turn, as often as the effort allows.
+    fn intervene(
+        &mut self,
+        look: Look,
+        factor: f64,
+        slowed: Vec<Slowed>,
+        baselines: &mut Vec<f64>,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Proof> {
+        let mut takes = vec![Vec::new(); slowed.len()];
         for _ in 0..self.effort.takes() {
-            for (subject, takes) in subjects.iter().zip(&mut takes) {
-                let Some(slowing) = self.slowing(subject, usages, evidence, factor) else {
-                    continue;
-                };
-                let before = baselines.last().copied().unwrap_or(0.0);
-                self.slow(&subject.resource, slowing)?;
-                let slowed = self.evidence_at(low, progress, stop);
-                self.unslow(&subject.resource, slowing)?;
-                let slowed = slowed?.response_mean_ms;
-                let after = self.evidence_at(low, progress, stop)?.response_mean_ms;
-                baselines.push(after);
-                takes.push((slowed, (before * after).sqrt()));
+            for (slowed, takes) in slowed.iter().zip(&mut takes) {
+                takes.extend(self.bracketed(look, slowed, baselines, progress, stop)?);
             }
         }
-        let measured = subjects.into_iter().zip(&takes);
-        let measured: Vec<Measured> = measured
-            .filter_map(|(subject, takes)| Measured::of(subject, takes))
-            .collect();
-        Ok(proof::conclude(
-            Measure::ResponseTime,
-            factor,
-            self.effort.takes(),
-            baselines,
-            &measured,
-        ))
+        let (mut measured, mut unsteady) = (Vec::new(), Vec::new());
+        for ((subject, _), takes) in slowed.into_iter().zip(&takes) {
+            let resource = subject.resource.clone();
+            match Measured::of(subject, takes) {
+                Some(one) => measured.push(one),
+                None => unsteady.push(resource),
+            }
+        }
+        let measure = match look {
+            Look::Knee => Measure::Knee,
+            Look::ResponseAt(_) => Measure::ResponseTime,
+        };
+        Ok(proof::conclude(measure, factor, baselines.clone(), &measured, unsteady))
+    }
+
+    /// A slowed look and the baseline around it; `None` when no two baselines agreed, or nothing could be seen between.
+    fn bracketed(
+        &mut self,
+        look: Look,
+        (subject, slowing): &Slowed,
+        baselines: &mut Vec<f64>,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Option<(f64, f64)>> {
+        for _ in 0..TRIES {
+            let Some(before) = baselines.last().copied() else {
+                return Ok(None);
+            };
+            self.slow(&subject.resource, *slowing)?;
+            // An error ends the stage and its server, so nothing has to be let go then.
+            let slowed = self.see(look, before * subject.predicted.0, progress, stop)?;
+            self.unslow(&subject.resource, *slowing)?;
+            let after = self.see(look, before, progress, stop)?;
+            baselines.extend(after);
+            let steady = after.filter(|after| before.max(*after) <= before.min(*after) * STEADY);
+            if let (Some(slowed), Some(after)) = (slowed, steady) {
+                return Ok(Some((slowed, (before * after).sqrt())));
+            }
+            let said = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:.3}"));
+            progress.line(&format!(
+                "{:<14} {before:.3} before, {} with {} slowed, {} after: once more",
+                self.name(),
+                said(slowed),
+                subject.resource,
+                said(after)
+            ));
+        }
+        Ok(None)
+    }
+
+    /// What is to be seen now: a knee near `guess` in operations a second, or a response time in milliseconds. `None` where
+    /// the rig gave before the server, or nothing was served.
+    fn see(&mut self, look: Look, guess: f64, progress: &Progress, stop: &Stop) -> Result<Option<f64>> {
+        let seen = match look {
+            Look::Knee => self.knee_near(guess, progress, stop)?,
+            Look::ResponseAt(rate) => Some(self.evidence_at(rate, progress, stop)?.response_mean_ms),
+        };
+        Ok(seen.filter(|seen| *seen > 0.0))
     }
 
     /// Slows a resource from now on: the experiment of a user who wants to know what a slower one would do.
     pub(super) fn slow_throughout(&mut self, resource: &str, factor: f64, stop: &Stop) -> Result<()> {
         known(resource, &self.idle, self.name())?;
+        self.watch_background()?;
         // What a request takes of the CPU or of the threads has to be seen once.
         let plan = Plan::closed(WARM_UP, self.effort.warm_up());
         let (outcome, around) = self.load(&plan, stop)?;
@@ -167,24 +205,20 @@ impl Running {
         self.slow(resource, slowing.unwrap_or(Slowing::Factor(factor)))
     }
 
-    fn slowing(&self, subject: &Subject, usages: &[Usage], evidence: &Evidence, factor: f64) -> Option<Slowing> {
-        let usage = usages.iter().find(|usage| usage.resource == subject.resource)?;
-        proof::slowing(usage, evidence, evidence.cpu_background_cores.unwrap_or(0.0), factor)
-    }
-
-    /// The knee as it is now, expected near `guess`.
-    fn knee_near(&mut self, guess: f64, progress: &Progress, stop: &Stop) -> Result<f64> {
-        let mut search = Search::near(guess);
+    /// The knee as it is now, expected near `guess`; `None` where the rig gave before the server.
+    fn knee_near(&mut self, guess: f64, progress: &Progress, stop: &Stop) -> Result<Option<f64>> {
+        // Begun anywhere within a step, so that the steps of the search do not round every knee to what is expected.
+        let mut search = Search::near(guess, golden(self.seed, self.probes.len()));
         loop {
             match search.next() {
                 Step::Probe(rate) => search.record(self.probe(rate, Phase::Prove, 0, progress, stop)?),
-                Step::Done(knee) => return Ok(knee.rate),
+                Step::Done(knee) => return Ok((!knee.rig_limited).then_some(knee.rate)),
             }
         }
     }
 
     fn evidence_at(&mut self, rate: f64, progress: &Progress, stop: &Stop) -> Result<Evidence> {
-        self.probe(rate, Phase::Prove, 0, progress, stop)?;
+        self.probe(rate, Phase::Compare, 0, progress, stop)?;
         let last: Option<&Probe> = self.probes.last();
         last.map(|probe| probe.evidence.clone())
             .context("the probe was not kept")
@@ -215,6 +249,21 @@ impl Running {
         };
         self.slow(resource, off)
     }
+}
+
+/// How each subject is slowed; what was not used past the knee is left out.
+fn slowed(subjects: Vec<Subject>, usages: &[Usage], evidence: &Evidence, factor: f64) -> Vec<Slowed> {
+    let background = evidence.cpu_background_cores.unwrap_or(0.0);
+    let slowed = |subject: Subject| {
+        let usage = usages.iter().find(|usage| usage.resource == subject.resource)?;
+        Some((subject, proof::slowing(usage, evidence, background, factor)?))
+    };
+    subjects.into_iter().filter_map(slowed).collect()
+}
+
+/// A number from 0 to 1 that is another one each time, and spread evenly: multiples of the golden ratio.
+fn golden(seed: u64, place: usize) -> f64 {
+    ((seed as f64 + place as f64) * 0.618_033_988_75).fract()
 }
 
 /// Whether a stage has the resource.

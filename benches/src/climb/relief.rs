@@ -20,10 +20,11 @@ struct Knob {
     resource: String,
     flag: String,
     from: f64,
+    to: f64,
 }
 
 /// Searches the knee of a stage once more with twice of what sets its pace, if that can be turned, and writes what comes
-/// of it into the report's proof.
+/// of it into the report's proof. A server that does not bear it is a result too, and loses nothing of what was found before.
 pub(super) fn relieve(
     request: &Request,
     setup: &Setup<'_>,
@@ -33,45 +34,63 @@ pub(super) fn relieve(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<()> {
-    let Some(knob) = knob(report, stage, setup.quota_cores) else {
+    let cores = setup.layout.server_cores.len();
+    let Some(knob) = knob(report, stage, setup.quota_cores, cores) else {
         return Ok(());
     };
-    let to = knob.from * 2.0;
-    progress.line(&format!("{:<14} relieved: --{} {to}", stage.name, knob.flag));
-    let mut set: Vec<_> = setup
-        .set
-        .iter()
-        .filter(|(flag, _)| *flag != knob.flag)
-        .cloned()
-        .collect();
+    progress.line(&format!("{:<14} relieved: --{} {}", stage.name, knob.flag, knob.to));
+    let relieved = climb_again(request, setup, stage, needs, &knob, progress, stop);
+    stop.check()?;
+    let Some(proof) = &mut report.proof else {
+        return Ok(());
+    };
+    match relieved {
+        Ok(after) => {
+            let (knee, before) = (after.knee_rps.unwrap_or(0.0), report.knee_rps.unwrap_or(0.0));
+            proof.relief = Some(Relief {
+                resource: knob.resource,
+                knob: knob.flag,
+                from: knob.from,
+                to: knob.to,
+                knee_rps: knee,
+                rig_limited: after.rig_limited,
+                ratio: if before > 0.0 { knee / before } else { 0.0 },
+                next: after.bottleneck,
+            });
+            report.violations += after.violations;
+            report.violation_examples.extend(after.violation_examples);
+        }
+        Err(error) => proof.relief_failed = Some(format!("with --{} {}: {error:#}", knob.flag, knob.to)),
+    }
+    Ok(())
+}
+
+fn climb_again(
+    request: &Request,
+    setup: &Setup<'_>,
+    stage: &Stage,
+    needs: &[Need],
+    knob: &Knob,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<StageReport> {
+    let others = setup.set.iter().filter(|(flag, _)| *flag != knob.flag);
+    let mut set: Vec<_> = others.cloned().collect();
     let mut turned = *setup;
     if knob.flag == QUOTA {
-        turned.quota_cores = Some(to);
+        turned.quota_cores = Some(knob.to);
     } else {
-        set.push((knob.flag.clone(), to.to_string()));
+        set.push((knob.flag.clone(), knob.to.to_string()));
     }
     let turned = Setup { set: &set, ..turned };
     let mut running = prepare(request, &turned, stage, needs, progress, stop)?;
     running.search(1, progress, stop)?;
     running.find_bottleneck(progress, stop)?;
-    let after = running.finish(progress, stop)?;
-    let knee = after.knee_rps.unwrap_or(0.0);
-    let before = report.knee_rps.unwrap_or(0.0);
-    if let Some(proof) = &mut report.proof {
-        proof.relief = Some(Relief {
-            resource: knob.resource,
-            knob: knob.flag,
-            from: knob.from,
-            to,
-            knee_rps: knee,
-            ratio: if before > 0.0 { knee / before } else { 0.0 },
-            next: after.bottleneck,
-        });
-    }
-    Ok(())
+    running.finish(progress, stop)
 }
 
-fn knob(report: &StageReport, stage: &Stage, quota: Option<f64>) -> Option<Knob> {
+/// The knob of what was proven. `cores` are those that the server runs on: no quota gives more; 0 where it is not bound.
+fn knob(report: &StageReport, stage: &Stage, quota: Option<f64>, cores: usize) -> Option<Knob> {
     let proof = report
         .proof
         .as_ref()
@@ -79,12 +98,25 @@ fn knob(report: &StageReport, stage: &Stage, quota: Option<f64>) -> Option<Knob>
     let resource = proof.named.first()?.clone();
     if resource == CPU {
         let from = quota?;
+        let most = if cores == 0 { f64::INFINITY } else { cores as f64 };
+        let to = (from * 2.0).min(most);
         let flag = QUOTA.to_owned();
-        return Some(Knob { resource, flag, from });
+        return (to > from).then_some(Knob {
+            resource,
+            flag,
+            from,
+            to,
+        });
     }
     let flag = stage.knobs.iter().find(|knob| knob.resource == resource)?.flag.clone();
     let from = report.ledger.iter().find(|usage| usage.resource == resource)?.capacity;
-    Some(Knob { resource, flag, from })
+    let to = from * 2.0;
+    Some(Knob {
+        resource,
+        flag,
+        from,
+        to,
+    })
 }
 
 #[cfg(test)]
@@ -119,13 +151,13 @@ mod tests {
         let mut proof = impossible(Measure::Knee, "");
         (proof.finding, proof.named) = (finding, vec![named.to_owned()]);
         report.proof = Some(proof);
-        knob(&report, &stage, quota)
+        knob(&report, &stage, quota, 1)
     }
 
     #[test]
     fn what_is_proven_and_has_a_knob_is_relieved() {
         let knob = found("pool", Finding::Proven, None).unwrap();
-        assert_eq!((knob.flag.as_str(), knob.from), ("connections", 8.0));
+        assert_eq!((knob.flag.as_str(), knob.from, knob.to), ("connections", 8.0, 16.0));
         assert_eq!(found("pool", Finding::Unproven, None), None);
         assert_eq!(found("writer", Finding::Proven, None), None);
     }
@@ -134,6 +166,9 @@ mod tests {
     fn the_knob_of_the_cpu_is_its_quota() {
         assert_eq!(found("cpu", Finding::Proven, None), None, "a core cannot be made two");
         let knob = found("cpu", Finding::Balanced, Some(0.5)).unwrap();
-        assert_eq!((knob.flag.as_str(), knob.from), (QUOTA, 0.5));
+        assert_eq!((knob.flag.as_str(), knob.from, knob.to), (QUOTA, 0.5, 1.0));
+        let most = found("cpu", Finding::Proven, Some(0.8)).unwrap();
+        assert_eq!(most.to, 1.0, "there is one core");
+        assert_eq!(found("cpu", Finding::Proven, Some(1.0)), None);
     }
 }

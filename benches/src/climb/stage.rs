@@ -47,7 +47,7 @@ pub(super) struct Running {
     server: Server,
     workload: Box<dyn Workload>,
     pub(super) effort: Effort,
-    seed: u64,
+    pub(super) seed: u64,
     /// The ledger of the prepared and idle server.
     pub(super) idle: Rows,
     /// Cores in use when no request comes.
@@ -129,10 +129,21 @@ impl Running {
         if knee > 0.0 {
             let past = if self.rig_limited() { 1.0 } else { PAST };
             // Now, and not when it had just started: what it made ready then is no background.
-            self.background_cores = background(&mut self.admin, &self.server)?;
+            self.watch_background()?;
             self.probe(knee * past, Phase::Past, 0, progress, stop)?;
         }
         Ok(())
+    }
+
+    /// Looks at what the idle server's CPU does.
+    pub(super) fn watch_background(&mut self) -> Result<()> {
+        self.background_cores = background(&mut self.admin, &self.server)?;
+        Ok(())
+    }
+
+    /// A new part begins, with as many repeats for looks that are disturbed.
+    pub(super) fn forgive_disturbances(&mut self) {
+        self.repeats = REPEATS;
     }
 
     /// Lets the server sample its CPU under the load of its knee, and writes the flame graph.
@@ -151,7 +162,11 @@ impl Running {
                 thread::sleep(MARGIN);
                 profile::sample(&admin, process, time)
             });
-            (self.load(&plan, stop), sampled.join())
+            let load = self.load(&plan, stop);
+            if load.is_err() {
+                self.server.kill(); // else the sampler would wait for its answer
+            }
+            (load, sampled.join())
         });
         self.others.push(load?.0);
         let sampled = sampled.map_err(|_| anyhow!("the thread that takes a profile panicked"))?;
@@ -238,7 +253,7 @@ impl Running {
             let limited = self.probes.iter().find(|probe| probe.seen == Seen::RigLimited);
             evidence.rig = Some(
                 limited
-                    .and_then(|probe| probe.outcome.generator_limited())
+                    .and_then(|probe| probe.rig.clone())
                     .unwrap_or_else(|| "no rate that the generator could make broke a promise".to_owned()),
             );
         }
@@ -309,11 +324,12 @@ impl Running {
 
     fn look(&mut self, rate: f64, phase: Phase, round: u32, stop: &Stop) -> Result<Probe> {
         let seed = self.seed.wrapping_add(1 + self.probes.len() as u64);
-        // A proof takes many looks, close in time: drift between them is worse than the noise of a short one.
-        let effort = if phase == Phase::Prove {
-            Effort::Quick
-        } else {
-            self.effort
+        let effort = match phase {
+            // Many looks, close in time: drift between them is worse than the noise of a short one.
+            Phase::Prove => Effort::Quick,
+            // Means of few samples are not to be compared.
+            Phase::Compare => Effort::Thorough,
+            _ => self.effort,
         };
         let plan = Plan::open(rate, effort.duration(rate), seed);
         let (outcome, around) = self.load(&plan, stop)?;
@@ -339,6 +355,7 @@ impl Running {
             time,
             quota_cores: self.server.quota_cores(),
             background_cores: self.background_cores,
+            connections: self.generator.connections(),
             shared_cores: self.shared_cores,
         };
         Ok((outcome?, around))

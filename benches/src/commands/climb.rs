@@ -55,6 +55,7 @@ pub(super) fn run(args: ClimbArgs) -> Result<u8> {
             .map(|(key, value)| (key, without_password(&value)))
             .collect(),
         server_cpu_cores: request.server_cpu,
+        slowed: request.slow,
         rounds,
         quick: args.quick,
         machine,
@@ -65,6 +66,12 @@ pub(super) fn run(args: ClimbArgs) -> Result<u8> {
         stages,
     };
     text::climb(&report);
+    if args.stages.is_empty() && report.set.is_empty() && report.slowed.is_none() {
+        // Where nobody may write, nothing is kept, and `lab estimate` asks for a file.
+        if let Ok(mut kept) = OutputFile::create(&ClimbReport::kept(&report.design)?) {
+            kept.write(&report)?;
+        }
+    }
     if let Some(file) = &mut file {
         file.write(&report)?;
     }

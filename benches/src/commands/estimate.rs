@@ -28,11 +28,13 @@ pub(super) fn run(args: &EstimateArgs) -> Result<u8> {
     let stages = (envelope.stages)(&assumptions);
     let numbers = numbers(args.numbers.as_deref())?;
     let seconds = seconds(&numbers)?;
-    let climb = args
-        .climb
-        .as_deref()
-        .map(|file| climb(file, &args.design))
-        .transpose()?;
+    let climb = match &args.climb {
+        Some(file) => Some(climb(file, &args.design)?),
+        None => {
+            let kept = ClimbReport::kept(&args.design)?;
+            kept.exists().then(|| climb(&kept, &args.design)).transpose()?
+        }
+    };
     let mut file = args.json.as_deref().map(OutputFile::create).transpose()?;
 
     let population = Population {

@@ -40,7 +40,11 @@ pub(super) fn run(args: &PlantedArgs) -> Result<u8> {
 fn judge(recorded: &Path) -> Result<PlantedReport> {
     let report: PlantedReport = json::read(recorded, "a run of planted faults")?;
     let cases = report.cases.into_iter().map(Case::judged_again).collect();
-    Ok(PlantedReport { cases, ..report })
+    Ok(PlantedReport {
+        cases,
+        judged_by: Some(command_line()),
+        ..report
+    })
 }
 
 fn climb_all(args: &PlantedArgs) -> Result<PlantedReport> {
@@ -67,6 +71,7 @@ fn climb_all(args: &PlantedArgs) -> Result<PlantedReport> {
         schema: SCHEMA,
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         command: command_line(),
+        judged_by: None,
         machine,
         layout,
         elapsed_s: start.elapsed().as_secs_f64(),

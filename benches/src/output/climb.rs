@@ -4,7 +4,9 @@
 //! (`recorded`: the ledger around the probe past the knee), so that a printed number can be held against its run.
 
 use std::fmt;
+use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
@@ -36,6 +38,9 @@ pub struct ClimbReport {
     pub set: Vec<(String, String)>,
     /// Cores that each server was allowed to use by quota; null without one.
     pub server_cpu_cores: Option<f64>,
+    /// The resource that was slowed all the while and by which factor; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowed: Option<(String, f64)>,
     /// How often each knee was searched for.
     pub rounds: usize,
     /// Whether probes were shortened.
@@ -52,6 +57,17 @@ pub struct ClimbReport {
     pub elapsed_s: f64,
     /// The stages in the order of the ladder.
     pub stages: Vec<StageReport>,
+}
+
+impl ClimbReport {
+    /// Where the last whole climb of a design on this machine is kept for `lab estimate`: beside the lab's executable.
+    ///
+    /// # Errors
+    /// The system does not say where that is.
+    pub fn kept(design: &str) -> Result<PathBuf> {
+        let own = std::env::current_exe().context("cannot find the lab's own executable")?;
+        Ok(own.with_file_name(format!("lab-climb-{design}.json")))
+    }
 }
 
 /// What had to hold for a rate to count as served.
@@ -147,7 +163,9 @@ pub struct StageReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileReport {
-    /// The flame graph.
+    /// The file that it was written to.
+    pub file: String,
+    /// The flame graph itself.
     pub svg: String,
     /// Samples taken on a CPU.
     pub samples: u64,
@@ -317,8 +335,10 @@ pub enum Phase {
     Confirm,
     /// Just past the knee.
     Past,
-    /// With a resource slowed, and without.
+    /// Looking for the knee with a resource slowed, and without.
     Prove,
+    /// Looking at response times with a resource slowed, and without.
+    Compare,
     /// Sampling the server's CPU at the knee.
     Profile,
     /// Checking the history.
@@ -334,6 +354,7 @@ impl fmt::Display for Phase {
             Self::Confirm => "confirm",
             Self::Past => "past knee",
             Self::Prove => "prove",
+            Self::Compare => "compare",
             Self::Profile => "profile",
             Self::Verify => "verify",
         })

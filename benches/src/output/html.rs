@@ -344,13 +344,21 @@ impl Page<'_> {
             .collect();
         let _ = writeln!(
             out,
-            "</tbody></table></div>\n<p class=\"soft\">With nothing slowed the {measure} was {}. Elasticity: 1 for what sets the pace, 0 for a bystander. \
+            "</tbody></table></div>\n<p class=\"soft\">With nothing slowed the {measure} was {}. {} \
              Two measurements differ by {} through noise alone.</p>",
             baselines.join(", "),
+            match proof.measure {
+                Measure::Knee => "Elasticity: 1 for what sets the pace, 0 for a bystander.",
+                Measure::ResponseTime =>
+                    "Elasticity: 0 for a bystander; beyond 1 where a queue grows faster than what it waits for.",
+            },
             self.figure(&format!("/stages/{index}/proof/spread"), percent),
         );
         if let Some(relief) = &proof.relief {
             out += &self.relief(index, relief);
+        }
+        if let Some(failed) = &proof.relief_failed {
+            let _ = writeln!(out, "<p>Not relieved {}.</p>", escaped(failed));
         }
         out
     }
@@ -484,6 +492,13 @@ impl Page<'_> {
                 } else {
                     set.join(" ")
                 },
+            ),
+            (
+                "Slowed all the while",
+                report.slowed.as_ref().map_or_else(
+                    || "nothing".to_owned(),
+                    |(resource, factor)| format!("{resource} by {factor}"),
+                ),
             ),
             (
                 "CPU quota of a server",

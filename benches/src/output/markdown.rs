@@ -36,6 +36,9 @@ pub fn block(report: &ClimbReport, run: &str) -> String {
         report.layout.text,
         report.rounds,
     );
+    if let Some((resource, factor)) = &report.slowed {
+        let _ = writeln!(out, "`{resource}` was slowed by {factor} all the while.");
+    }
     for stage in report.stages.iter().filter(|stage| !stage.engines.is_empty()) {
         let engines: Vec<String> = stage.engines.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "`{}` ran on {}.", stage.stage, engines.join(" and "));

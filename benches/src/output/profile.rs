@@ -12,7 +12,7 @@ pub fn print(profile: &ProfileReport) {
         percent(profile.kernel),
         percent(profile.runtime),
         profile.samples,
-        profile.svg
+        profile.file
     );
     for hot in &profile.hottest {
         println!(

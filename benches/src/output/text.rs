@@ -86,6 +86,9 @@ pub fn climb(report: &ClimbReport) {
         report.seed,
         report.items,
     );
+    if let Some((resource, factor)) = &report.slowed {
+        println!("{resource} was slowed by {factor} all the while");
+    }
     if let Some(cores) = report.server_cpu_cores {
         println!("each server may use {cores} of a core");
     }
@@ -154,6 +157,9 @@ fn details(stage: &StageReport, colour: bool) {
         println!("  {}: {}", proof.finding, proof.summary);
         if let Some(relief) = &proof.relief {
             println!("  {relief}");
+        }
+        if let Some(failed) = &proof.relief_failed {
+            println!("  not relieved {failed}");
         }
     }
     if let Some(found) = &stage.profile {
