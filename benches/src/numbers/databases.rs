@@ -14,95 +14,68 @@ use ::ledger::Ledger;
 use anyhow::{Context, Result, ensure};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sqlx::{PgConnection, SqliteConnection};
-use stores::migrations;
+use sqlx::{Database, PgConnection, SqliteConnection};
+use stores::{Lease, migrations};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Bench;
 
 /// Rows in one commit, where they are grouped.
-const GROUP: u64 = 100;
+const GROUP: i64 = 100;
 /// Rows written before anything is measured: more than SQLite's log takes up to its first checkpoint, which is at 1,000 pages.
-const FILLED: u64 = 50_000;
+const FILLED: i64 = 50_000;
 /// Rows in one commit while filling.
-const FILL_GROUP: u64 = 1_000;
+const FILL_GROUP: i64 = 1_000;
 /// What a row holds besides its number: about a URL.
 const BODY: &str =
     "https://example.com/a/path/that/is/as/long/as/most/are?and=a&query=with&a=few&parameters=in&it=here";
 
+/// A table of rows, in one database or the other.
+trait Rows {
+    type Db: Database;
+
+    /// A connection that writes.
+    async fn writer(&self) -> Result<Lease<'_, Self::Db>, stores::Error>;
+
+    /// A connection that reads.
+    async fn reader(&self) -> Result<Lease<'_, Self::Db>, stores::Error>;
+
+    /// Writes a row, in a commit of its own.
+    async fn insert(connection: &mut Connection<Self>, row: i64) -> Result<()>;
+
+    /// Writes rows, in one commit.
+    async fn insert_all(connection: &mut Connection<Self>, rows: Vec<i64>) -> Result<()>;
+
+    /// What a row holds.
+    async fn read(connection: &mut Connection<Self>, row: i64) -> Result<String>;
+}
+
+type Connection<R> = <<R as Rows>::Db as Database>::Connection;
+
+/// A key and a title for each number.
+type Names = [(&'static str, &'static str); 3];
+
 pub(super) fn sqlite(bench: &mut Bench<'_>) -> Result<()> {
+    const NAMES: Names = [
+        ("sqlite_insert", "SQLite insert, one at a time"),
+        ("sqlite_insert_grouped", "SQLite insert, 100 a commit"),
+        ("sqlite_read", "SQLite read by key"),
+    ];
     // Removed after all that has files in it.
     let folder = tempfile::tempdir_in(bench.setup.data_root)?;
     let file = folder.path().join("numbers.db");
     let runtime = runtime()?;
     let steps = migrations(&[("rows", "CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")]);
     let store = runtime.block_on(stores::Sqlite::open(&file, &steps, &Ledger::new()))?;
-    let how = "SQLite in this process, WAL, synchronous=FULL";
-    let mut rows = 0_u64;
-    runtime.block_on(async {
-        let mut connection = store.writer().await?;
-        while rows < FILLED {
-            into_sqlite(&mut connection, &mut rows, FILL_GROUP).await?;
-        }
-        anyhow::Ok(())
-    })?;
-    bench.number(
-        "sqlite_insert",
-        "SQLite insert, one at a time",
-        format!("{how}: INSERT of a row of {} bytes, a commit each", BODY.len()),
-        1.0,
-        |size| {
-            runtime.block_on(async {
-                let mut connection = store.writer().await?;
-                let start = Instant::now();
-                for _ in 0..size {
-                    rows += 1;
-                    let insert = sqlx::query("INSERT INTO rows (id, body) VALUES (?1, ?2)");
-                    let insert = insert.bind(rows.cast_signed()).bind(BODY);
-                    insert.execute(&mut *connection).await?;
-                }
-                Ok(start.elapsed())
-            })
-        },
-    )?;
-    bench.number(
-        "sqlite_insert_grouped",
-        "SQLite insert, 100 a commit",
-        format!("{how}: INSERT of {GROUP} rows by one statement, a commit each; by the row"),
-        1.0 / GROUP as f64,
-        |size| {
-            runtime.block_on(async {
-                let mut connection = store.writer().await?;
-                let start = Instant::now();
-                for _ in 0..size {
-                    into_sqlite(&mut connection, &mut rows, GROUP).await?;
-                }
-                Ok(start.elapsed())
-            })
-        },
-    )?;
-    let mut rng = SmallRng::seed_from_u64(1);
-    bench.number(
-        "sqlite_read",
-        "SQLite read by key",
-        format!("{how}: SELECT of a row by its primary key, {}", among(rows)),
-        1.0,
-        |size| {
-            runtime.block_on(async {
-                let mut connection = store.reader().await?;
-                let start = Instant::now();
-                for _ in 0..size {
-                    let read = sqlx::query_scalar::<_, String>("SELECT body FROM rows WHERE id = ?1");
-                    let read = read.bind(rng.random_range(1..=rows).cast_signed());
-                    ensure!(read.fetch_one(&mut *connection).await? == BODY, "another row came back");
-                }
-                Ok(start.elapsed())
-            })
-        },
-    )
+    measure(bench, &runtime, &store, NAMES, "SQLite in this process, WAL, synchronous=FULL")
 }
 
 pub(super) fn postgres(bench: &mut Bench<'_>) -> Result<()> {
+    const NAMES: Names = [
+        ("postgres_insert", "Postgres insert, one at a time"),
+        ("postgres_insert_grouped", "Postgres insert, 100 a commit"),
+        ("postgres_read", "Postgres read by key"),
+    ];
     let Some((engines, version)) = bench.engine("postgres")? else {
         return Ok(());
     };
@@ -111,44 +84,52 @@ pub(super) fn postgres(bench: &mut Bench<'_>) -> Result<()> {
     let url = url(&engines)?;
     let store = runtime.block_on(stores::Postgres::open(&url, 1, &steps, &Ledger::new()))?;
     let how = format!("{version} on the server's cores, one connection, fsync on");
-    let mut rows = 0_u64;
+    measure(bench, &runtime, &store, NAMES, &how)?;
+    // Politely, so that the engine does not write into its log that a client was lost.
+    drop(store);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Fills the table, then takes its three numbers.
+fn measure<R: Rows>(bench: &mut Bench<'_>, runtime: &Runtime, store: &R, names: Names, how: &str) -> Result<()> {
+    let [insert, grouped, read] = names;
+    let mut rows = 0_i64;
     runtime.block_on(async {
-        let mut connection = store.connection().await?;
+        let mut connection = store.writer().await?;
         while rows < FILLED {
-            into_postgres(&mut connection, &mut rows, FILL_GROUP).await?;
+            R::insert_all(&mut connection, take(&mut rows, FILL_GROUP)).await?;
         }
         anyhow::Ok(())
     })?;
     bench.number(
-        "postgres_insert",
-        "Postgres insert, one at a time",
+        insert.0,
+        insert.1,
         format!("{how}: INSERT of a row of {} bytes, a commit each", BODY.len()),
         1.0,
         |size| {
             runtime.block_on(async {
-                let mut connection = store.connection().await?;
+                let mut connection = store.writer().await?;
                 let start = Instant::now();
                 for _ in 0..size {
                     rows += 1;
-                    let insert = sqlx::query("INSERT INTO rows (id, body) VALUES ($1, $2)");
-                    let insert = insert.bind(rows.cast_signed()).bind(BODY);
-                    insert.execute(&mut *connection).await?;
+                    R::insert(&mut connection, rows).await?;
                 }
                 Ok(start.elapsed())
             })
         },
     )?;
     bench.number(
-        "postgres_insert_grouped",
-        "Postgres insert, 100 a commit",
+        grouped.0,
+        grouped.1,
         format!("{how}: INSERT of {GROUP} rows by one statement, a commit each; by the row"),
         1.0 / GROUP as f64,
         |size| {
             runtime.block_on(async {
-                let mut connection = store.connection().await?;
+                let mut connection = store.writer().await?;
                 let start = Instant::now();
                 for _ in 0..size {
-                    into_postgres(&mut connection, &mut rows, GROUP).await?;
+                    R::insert_all(&mut connection, take(&mut rows, GROUP)).await?;
                 }
                 Ok(start.elapsed())
             })
@@ -156,55 +137,94 @@ pub(super) fn postgres(bench: &mut Bench<'_>) -> Result<()> {
     )?;
     let mut rng = SmallRng::seed_from_u64(1);
     bench.number(
-        "postgres_read",
-        "Postgres read by key",
-        format!("{how}: SELECT of a row by its primary key, {}", among(rows)),
+        read.0,
+        read.1,
+        format!("{how}: SELECT of a row by its primary key, among the {rows} written before"),
         1.0,
         |size| {
             runtime.block_on(async {
-                let mut connection = store.connection().await?;
+                let mut connection = store.reader().await?;
                 let start = Instant::now();
                 for _ in 0..size {
-                    let read = sqlx::query_scalar::<_, String>("SELECT body FROM rows WHERE id = $1");
-                    let read = read.bind(rng.random_range(1..=rows).cast_signed());
-                    ensure!(read.fetch_one(&mut *connection).await? == BODY, "another row came back");
+                    let body = R::read(&mut connection, rng.random_range(1..=rows)).await?;
+                    ensure!(body == BODY, "another row came back");
                 }
                 Ok(start.elapsed())
             })
         },
-    )?;
-    // Politely, so that the engine does not write into its log that a client was lost.
-    drop(store);
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(())
+    )
 }
 
-/// Writes so many rows more, in one commit.
-async fn into_sqlite(connection: &mut SqliteConnection, rows: &mut u64, count: u64) -> Result<()> {
-    let group: Vec<(u64, &str)> = (*rows + 1..=*rows + count).map(|row| (row, BODY)).collect();
+/// The numbers of so many rows that are not there yet.
+fn take(rows: &mut i64, count: i64) -> Vec<i64> {
+    let first = *rows + 1;
     *rows += count;
-    let insert = sqlx::query("INSERT INTO rows (id, body) SELECT value ->> 0, value ->> 1 FROM json_each(?1)");
-    insert.bind(serde_json::to_string(&group)?).execute(connection).await?;
-    Ok(())
+    (first..=*rows).collect()
 }
 
-/// The same in Postgres.
-async fn into_postgres(connection: &mut PgConnection, rows: &mut u64, count: u64) -> Result<()> {
-    let ids: Vec<i64> = (*rows + 1..=*rows + count).map(u64::cast_signed).collect();
-    *rows += count;
-    let bodies = vec![BODY; ids.len()];
-    let insert = sqlx::query("INSERT INTO rows (id, body) SELECT * FROM UNNEST($1::bigint[], $2::text[])");
-    insert.bind(ids).bind(bodies).execute(connection).await?;
-    Ok(())
+impl Rows for stores::Sqlite {
+    type Db = sqlx::Sqlite;
+
+    async fn writer(&self) -> Result<Lease<'_, sqlx::Sqlite>, stores::Error> {
+        self.writer().await
+    }
+
+    async fn reader(&self) -> Result<Lease<'_, sqlx::Sqlite>, stores::Error> {
+        self.reader().await
+    }
+
+    async fn insert(connection: &mut SqliteConnection, row: i64) -> Result<()> {
+        let insert = sqlx::query("INSERT INTO rows (id, body) VALUES (?1, ?2)");
+        insert.bind(row).bind(BODY).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn insert_all(connection: &mut SqliteConnection, rows: Vec<i64>) -> Result<()> {
+        let group: Vec<(i64, &str)> = rows.into_iter().map(|row| (row, BODY)).collect();
+        let insert = sqlx::query("INSERT INTO rows (id, body) SELECT value ->> 0, value ->> 1 FROM json_each(?1)");
+        insert.bind(serde_json::to_string(&group)?).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn read(connection: &mut SqliteConnection, row: i64) -> Result<String> {
+        let read = sqlx::query_scalar("SELECT body FROM rows WHERE id = ?1");
+        Ok(read.bind(row).fetch_one(connection).await?)
+    }
+}
+
+impl Rows for stores::Postgres {
+    type Db = sqlx::Postgres;
+
+    async fn writer(&self) -> Result<Lease<'_, sqlx::Postgres>, stores::Error> {
+        self.connection().await
+    }
+
+    async fn reader(&self) -> Result<Lease<'_, sqlx::Postgres>, stores::Error> {
+        self.connection().await
+    }
+
+    async fn insert(connection: &mut PgConnection, row: i64) -> Result<()> {
+        let insert = sqlx::query("INSERT INTO rows (id, body) VALUES ($1, $2)");
+        insert.bind(row).bind(BODY).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn insert_all(connection: &mut PgConnection, rows: Vec<i64>) -> Result<()> {
+        let bodies = vec![BODY; rows.len()];
+        let insert = sqlx::query("INSERT INTO rows (id, body) SELECT * FROM UNNEST($1::bigint[], $2::text[])");
+        insert.bind(rows).bind(bodies).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn read(connection: &mut PgConnection, row: i64) -> Result<String> {
+        let read = sqlx::query_scalar("SELECT body FROM rows WHERE id = $1");
+        Ok(read.bind(row).fetch_one(connection).await?)
+    }
 }
 
 /// Where the engine answers that was started last.
 pub(super) fn url(engines: &crate::needs::Engines) -> Result<String> {
     engines.flags().nth(1).context("the engine has no address")
-}
-
-fn among(rows: u64) -> String {
-    format!("among the {rows} written before")
 }
 
 fn runtime() -> Result<Runtime> {
