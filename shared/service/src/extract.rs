@@ -1,7 +1,10 @@
 //! Reading what a client sent, with refusals in our own shape.
 //!
 //! axum's extractors answer plain text; these answer [`Problem`]s. The line between 400 and 422 is drawn once, here: 400
-//! when the bytes are not a JSON document, 422 when the document is not what the route asks for.
+//! when the bytes are not a JSON document, 422 when the document, or the query, is not what the route asks for.
+
+mod accept;
+mod query;
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +15,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::problem::Problem;
+
+pub use accept::Prefers;
+pub use query::Query;
 
 /// A JSON body, in and out.
 ///

@@ -30,7 +30,7 @@ pub enum Outcome {
 /// One thing wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Invalid {
-    /// JSON pointer into the request's body, such as `/url`.
+    /// JSON pointer into the request's body, such as `/url`, or a parameter of its query, such as `?count`.
     pub pointer: String,
     /// What is wrong there.
     pub reason: String,
@@ -74,7 +74,7 @@ pub struct ProblemBody {
     /// When another try makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
-    /// What is wrong with the body, and where.
+    /// What is wrong with the request, and where.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Invalid>,
 }
@@ -116,7 +116,8 @@ impl Problem {
         self
     }
 
-    /// Adds one thing that is wrong with the body. `pointer` is a JSON pointer, such as `/url`.
+    /// Adds one thing that is wrong with the request. `pointer` is a JSON pointer into the body, such as `/url`, or a
+    /// parameter of the query, such as `?count`.
     #[must_use]
     pub fn invalid(mut self, pointer: impl Into<String>, reason: impl Into<String>) -> Self {
         self.errors.push(Invalid {

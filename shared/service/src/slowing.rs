@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::routing::post;
 use http::StatusCode;
 use ledger::{Held, Ledger, NotSlowed, Resource};
 use serde::Deserialize;
 
 use crate::Problem;
+use crate::extract::Query;
 
 /// The CPU's name in the ledger.
 pub(crate) const CPU: &str = "cpu";
@@ -115,6 +115,7 @@ pub(crate) fn router(ledger: Ledger, drag: Arc<Drag>) -> Router {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Slow {
     resource: String,
     factor: Option<f64>,
@@ -123,13 +124,12 @@ struct Slow {
 
 async fn slow(
     State((ledger, drag)): State<(Ledger, Arc<Drag>)>,
-    query: Result<Query<Slow>, QueryRejection>,
-) -> Result<StatusCode, Problem> {
-    let Query(Slow {
+    Query(Slow {
         resource,
         factor,
         nanos,
-    }) = query.map_err(|rejection| refused(StatusCode::BAD_REQUEST, &rejection.body_text()))?;
+    }): Query<Slow>,
+) -> Result<StatusCode, Problem> {
     match (resource.as_str(), factor, nanos) {
         (CPU | WORKERS, None, Some(nanos)) if nanos <= MOST_NANOS => drag.set(&resource, nanos),
         (CPU | WORKERS, ..) => {

@@ -94,8 +94,9 @@ fn what_cannot_be_slowed_is_refused_in_our_shape() {
         ("resource=admission&nanos=5", 422),
         ("resource=cpu&factor=2", 422),
         ("resource=cpu&nanos=1000000001", 422),
-        ("resource=cpu&nanos=many", 400),
-        ("nanos=5", 400),
+        ("resource=cpu&nanos=many", 422),
+        ("nanos=5", 422),
+        ("resource=cpu&nanos=0&faktor=2", 422),
     ] {
         assert_problem(&slow(&server, query), status, "not_executed");
     }
