@@ -269,6 +269,14 @@ impl Resource {
         now
     }
 
+    /// Ends a hold of one operation that outlived its borrow ([`Held::outlive`]); how long it lasted. Where the resource is
+    /// slowed, it owes nothing: such a hold lasts as long as its holder likes, not as long as the work takes.
+    pub fn end_hold(&self, since: Moment) -> Duration {
+        let busy = self.now().0.saturating_sub(since.0);
+        self.inner.counters.add_hold(1, busy);
+        Duration::from_nanos(self.inner.clock.delta_as_nanos(0, busy))
+    }
+
     fn now(&self) -> Moment {
         Moment(self.inner.clock.raw())
     }
@@ -358,6 +366,15 @@ impl<'a> Held<'a> {
         let nanos = self.resource.inner.clock.delta_as_nanos(0, busy);
         std::mem::forget(self);
         Duration::from_nanos(nanos)
+    }
+
+    /// Lets the hold outlive its borrow, for a holder that moves to another task: it began at the moment given back, and is
+    /// over when that task calls [`Resource::end_hold`] with it.
+    #[must_use = "the hold counts once it is ended with this moment"]
+    pub fn outlive(self) -> Moment {
+        let since = self.since;
+        std::mem::forget(self);
+        since
     }
 
     fn count(&mut self) -> u64 {
@@ -479,6 +496,23 @@ mod tests {
         let writer = ledger.resource("writer", "connections", 1.0);
         writer.enter().serves(100);
         assert_eq!(only(&ledger).operations, 100);
+    }
+
+    #[test]
+    fn a_hold_that_outlives_its_borrow_counts_once_it_is_ended() {
+        let ledger = Ledger::new();
+        let writer = ledger.resource("writer", "connections", 1.0);
+        let since = writer.enter().outlive();
+        assert_eq!(only(&ledger).operations, 0);
+        thread::sleep(Duration::from_millis(2));
+        let lasted = writer.end_hold(since);
+        let row = only(&ledger);
+        assert_eq!(row.operations, 1);
+        assert!(lasted >= Duration::from_millis(2), "{lasted:?}");
+        assert!(
+            (row.busy_seconds - lasted.as_secs_f64()).abs() < 1e-6,
+            "{row:?}, {lasted:?}"
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! Order matters. Whatever can be refused without work is refused first; the body is read before a place is taken, so that
 //! slow senders hold no place; the deadline runs from the moment the handler first waits. A handler dropped at its
-//! deadline may have left work behind (a commit under way), so the answer says `unknown`.
+//! deadline may have left work behind (a commit under way), so the answer says `unknown`. A stream takes its place along
+//! when its head is answered.
+
+mod stream;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,17 +21,22 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ledger::Ledger;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::ServiceConfig;
 use crate::admission::Admission;
 use crate::auth::ApiKeys;
 use crate::deadline::{self, CutOff};
+use crate::grpc;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::RouteMetrics;
 use crate::problem::Problem;
 use crate::routes::{Class, Route};
 use crate::slowing::Drag;
+
+use self::stream::Stream;
 
 /// The longest request target, in bytes.
 const LONGEST_TARGET: usize = 8 << 10;
@@ -44,6 +52,8 @@ const BODY_BUDGET_KIB: usize = 64 << 10;
 pub(crate) struct Health {
     ready: AtomicBool,
     draining: AtomicBool,
+    /// The same, for those who wait for it.
+    drain_began: CancellationToken,
     lifecycle: Lifecycle,
 }
 
@@ -61,6 +71,7 @@ impl Health {
 
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.drain_began.cancel();
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -134,7 +145,7 @@ impl Guard {
     }
 
     /// Answers one request; never fails, since every failure is an answer.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(crate) async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
         let mut response = self.route(request).await.unwrap_or_else(IntoResponse::into_response);
         if self.is_draining() {
             let close = HeaderValue::from_static("close");
@@ -143,7 +154,8 @@ impl Guard {
         Ok(response)
     }
 
-    /// How many requests are being worked on.
+    /// How many requests are being worked on. Streams that have begun do not count: they were told to end when the drain
+    /// began, and only a client that reads nothing keeps one from it.
     pub(crate) fn under_way(&self) -> usize {
         self.admission.under_way()
     }
@@ -153,17 +165,26 @@ impl Guard {
         self.health.is_draining()
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Response, Problem> {
+    async fn route(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response, Problem> {
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > LONGEST_TARGET {
-            return Err(Problem::target_too_long());
+            let problem = Problem::target_too_long();
+            return if grpc::is_call(&request) {
+                Ok(grpc::refusal(problem))
+            } else {
+                Err(problem)
+            };
         }
-        match self.table.at(request.uri().path()) {
-            Ok(known) if !known.value.is_empty() => match self.with_method(known.value, request.method()) {
-                Some(route) => self.admit(route, request).await,
-                None => Ok(self.method_not_allowed(known.value)),
-            },
-            _ => {
+        let found = self.table.at(request.uri().path()).ok().map(|found| found.value);
+        let known = found.filter(|routes| !routes.is_empty());
+        let route = known.and_then(|routes| self.with_method(routes, request.method()));
+        match (route, known) {
+            // In a box, so that the future of every other request does not grow by this one.
+            (Some(route), _) if self.routes[route].grpc => Box::pin(self.call(route, request)).await,
+            (Some(route), _) => self.admit(route, request, None).await,
+            (None, _) if grpc::is_call(&request) => Ok(grpc::refusal(Problem::unknown_method())),
+            (None, Some(routes)) => Ok(self.method_not_allowed(routes)),
+            (None, None) => {
                 // Nobody reads this body.
                 let request = request.map(|_| Body::empty());
                 let Ok(response) = self.others.clone().call(request).await;
@@ -172,31 +193,70 @@ impl Guard {
         }
     }
 
-    async fn admit(&self, route: usize, request: Request<Incoming>) -> Result<Response, Problem> {
-        let (Route { class, call, .. }, metrics) = (&self.routes[route], &self.metrics[route]);
-        let refused = |problem: Problem| {
-            metrics.count(problem.status(), Duration::ZERO);
-            problem
+    /// One call of a gRPC method: admitted as any request is, refused as gRPC has it.
+    async fn call(self: &Arc<Self>, route: usize, request: Request<Incoming>) -> Result<Response, Problem> {
+        if !grpc::is_call(&request) {
+            return Err(self.refused(route, Problem::not_grpc()));
+        }
+        let answered = match grpc::until(request.headers()) {
+            Ok(until) => self.admit(route, request, until).await,
+            Err(problem) => Err(self.refused(route, problem)),
         };
-        if class.is_write() && !self.keys.admit(request.headers()) {
+        answered.or_else(|problem| Ok(grpc::refusal(problem)))
+    }
+
+    /// Checks, admits and handles one request; `until` is when its client gives up, if it said so.
+    async fn admit(
+        self: &Arc<Self>,
+        route: usize,
+        request: Request<Incoming>,
+        until: Option<Instant>,
+    ) -> Result<Response, Problem> {
+        let Route { class, call, grpc, .. } = &self.routes[route];
+        let refused = |problem| self.refused(route, problem);
+        if class.needs_key() && !self.keys.admit(request.headers()) {
             return Err(refused(Problem::unauthorized()));
+        }
+        if *class == Class::Stream && self.is_draining() {
+            return Err(refused(Problem::draining()));
         }
         let (request, _budget) = if request.body().is_end_stream() {
             (request.map(|_| Body::empty()), None)
         } else {
             self.read_body(*class, request).await.map_err(refused)?
         };
-        let place = self.admission.enter(class.is_write()).await;
+        let place = self.admission.enter(*class).await;
         let place = place.map_err(|shed| refused(Problem::overloaded(shed.reason())))?;
         self.drag.pull();
-        let limit = self.deadline.saturating_mul(class.patience());
-        let response = match deadline::within(limit, call(request)).await {
-            Ok(response) => response,
-            Err(CutOff::Late) => Problem::deadline().into_response(),
-            Err(CutOff::Panicked) => Problem::internal().into_response(),
+        let answered = match deadline::within(self.limit(*class, until), call(request)).await {
+            Ok(response) if *class == Class::Stream && !response.body().is_end_stream() => {
+                return Ok(Stream::after(response, self, route, place, until));
+            }
+            Ok(response) => Ok(response),
+            Err(CutOff::Late) => Err(Problem::deadline()),
+            Err(CutOff::Panicked) => Err(Problem::internal()),
         };
-        metrics.count(response.status(), place.leave());
-        Ok(response)
+        let status = match &answered {
+            Ok(response) if *grpc => grpc::http_status(response.headers()).unwrap_or(response.status()),
+            Ok(response) => response.status(),
+            Err(problem) => problem.status(),
+        };
+        self.metrics[route].count(status, place.leave());
+        answered
+    }
+
+    /// Counts a request that is refused before it was admitted.
+    fn refused(&self, route: usize, problem: Problem) -> Problem {
+        self.metrics[route].count(problem.status(), Duration::ZERO);
+        problem
+    }
+
+    /// How long a handler may take.
+    fn limit(&self, class: Class, until: Option<Instant>) -> Duration {
+        let limit = self.deadline.saturating_mul(class.patience());
+        until.map_or(limit, |until| {
+            limit.min(until.saturating_duration_since(Instant::now()))
+        })
     }
 
     fn with_method(&self, routes: &[usize], method: &Method) -> Option<usize> {
@@ -262,7 +322,7 @@ fn table(routes: &[Route], other_paths: &[&'static str]) -> anyhow::Result<match
     for (index, route) in routes.iter().enumerate() {
         match paths.iter_mut().find(|(path, _)| *path == route.path) {
             Some((_, routes)) => routes.push(index),
-            None => paths.push((route.path, vec![index])),
+            None => paths.push((&route.path, vec![index])),
         }
     }
     let mut table = matchit::Router::new();

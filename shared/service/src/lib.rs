@@ -20,12 +20,15 @@
 //! extractors, and routes what is not the design's. `make ratios` measures the guard beside a bare axum route. What it
 //! promises is written at [`Class`] (bounds), [`Problem`] (errors) and [`Lifecycle`] (shutdown).
 //!
+//! A gRPC call goes the same way, on the same listener; only its refusals are written differently ([`mod@grpc`]). A stream's
+//! place, its count and its deadline go on with the answer's body (`guard/stream.rs`).
+//!
 //! # Reading order
 //!
 //! [`config`] the flags every design shares; `run` from start to drain; `listener` the accept loop; `guard` the checks;
 //! `admission` who gets in under overload; [`routes`] how a design states its routes and their class; [`problem`] and
-//! [`extract`] how a refusal looks; `metrics`, `admin`, `health`, `auth`, `docs`, [`mod@describe`] what stands beside;
-//! `slowing` and `profile` what a load lab may do to a server that was started for it.
+//! [`extract`] how a refusal looks, [`mod@grpc`] how it looks over gRPC; `metrics`, `admin`, `health`, `auth`, `docs`,
+//! [`mod@describe`] what stands beside; `slowing` and `profile` what a load lab may do to a server that was started for it.
 
 mod admin;
 mod admission;
@@ -36,6 +39,7 @@ mod deadline;
 pub mod describe;
 mod docs;
 pub mod extract;
+pub mod grpc;
 mod guard;
 mod health;
 mod lifecycle;

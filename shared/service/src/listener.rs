@@ -8,7 +8,7 @@
 //! # Shutdown
 //!
 //! ```text
-//! SIGTERM    /readyz 503; answers say `Connection: close`; still accepting
+//! SIGTERM    /readyz 503; answers say `Connection: close`; streams end; still accepting
 //! + 250 ms   stop accepting, close idle connections; requests under way go on
 //! ...        all connections gone: done
 //! + 3 s      nothing under way any more, but clients hold on: leave them

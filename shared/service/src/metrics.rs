@@ -165,7 +165,7 @@ impl Collector for HttpMetrics {
         }
         let mut histogram = encoder.encode_descriptor(
             "http_request_duration_seconds",
-            "From admission to the answer's head",
+            "From admission to the answer's head, or to a stream's end",
             None,
             MetricType::Histogram,
         )?;

@@ -133,6 +133,30 @@ impl Problem {
         self.status
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    pub(crate) fn errors(&self) -> &[Invalid] {
+        &self.errors
+    }
+
     /// The body, for an answer that carries several.
     #[must_use]
     pub fn into_body(self) -> ProblemBody {
@@ -216,6 +240,39 @@ impl Problem {
         )
         .detail(detail)
         .retry_after(Duration::from_millis(500 + jitter))
+    }
+
+    /// For a stream that begins while the service ends, or is ended with it; the latter is `outcome_unknown`.
+    pub(crate) fn draining() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "The server is about to end",
+        )
+    }
+
+    pub(crate) fn unknown_method() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unknown_method",
+            "This gRPC method does not exist here",
+        )
+    }
+
+    pub(crate) fn not_grpc() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "This is a gRPC method: it wants HTTP/2 and `application/grpc`",
+        )
+    }
+
+    pub(crate) fn malformed_timeout() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_timeout",
+            "`grpc-timeout` is not up to eight digits and a unit",
+        )
     }
 
     pub(crate) fn deadline() -> Self {

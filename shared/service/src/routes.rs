@@ -7,7 +7,10 @@
 //! ```
 //!
 //! A route that the OpenAPI document does not describe is refused when the service starts, so the two cannot drift apart.
+//! Methods of gRPC services ([`Routes::grpc`]) are described by their .proto.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -15,16 +18,26 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::Response;
 use http::Method;
+use tonic::server::NamedService;
+use tower::Service;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::PathItem;
 
+use crate::grpc;
+
 /// What a route may ask for, and what it is promised.
 ///
-/// | class   | body     | deadline       | gate                          | API key |
-/// |---------|----------|----------------|-------------------------------|---------|
-/// | `Read`  | 64 KiB   | `deadline_ms`  | admitted up to the cap        | no      |
-/// | `Write` | 64 KiB   | `deadline_ms`  | admitted up to 3/4 of the cap | yes     |
-/// | `Bulk`  | 4 MiB    | 5 x that       | as `Write`                    | yes     |
+/// | class    | body     | deadline            | gate                                     | API key |
+/// |----------|----------|---------------------|------------------------------------------|---------|
+/// | `Read`   | 64 KiB   | `deadline_ms`       | admitted up to the cap                   | no      |
+/// | `Write`  | 64 KiB   | `deadline_ms`       | admitted up to 3/4 of the cap            | yes     |
+/// | `Bulk`   | 4 MiB    | 5 x that            | as `Write`                               | yes     |
+/// | `Stream` | 64 KiB   | `deadline_ms` to    | as `Write`, up to 1/4 of the cap; never  | yes     |
+/// |          |          | its head, then none | waits; holds its place until it ends     |         |
+///
+/// A client of a gRPC method may set a shorter deadline (`grpc-timeout`), which bounds a stream to its end. A stream that
+/// has begun ends with the service: when a drain begins, over gRPC by the status `UNAVAILABLE`, over HTTP by breaking
+/// off, so that nobody takes it for whole. It is counted when it ends, with the status that it ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Answers from what is there; shed last.
@@ -33,13 +46,15 @@ pub enum Class {
     Write,
     /// Changes many things at once.
     Bulk,
+    /// Answers for as long as the client listens. It wants a key since its place is taken for that long.
+    Stream,
 }
 
 impl Class {
     /// The most bytes a body may have.
     pub(crate) const fn body_limit(self) -> usize {
         match self {
-            Self::Read | Self::Write => 64 << 10,
+            Self::Read | Self::Write | Self::Stream => 64 << 10,
             Self::Bulk => 4 << 20,
         }
     }
@@ -47,13 +62,13 @@ impl Class {
     /// How many times the configured deadline this class may take.
     pub(crate) const fn patience(self) -> u32 {
         match self {
-            Self::Read | Self::Write => 1,
+            Self::Read | Self::Write | Self::Stream => 1,
             Self::Bulk => 5,
         }
     }
 
-    pub(crate) const fn is_write(self) -> bool {
-        matches!(self, Self::Write | Self::Bulk)
+    pub(crate) const fn needs_key(self) -> bool {
+        !matches!(self, Self::Read)
     }
 }
 
@@ -65,16 +80,19 @@ pub struct Routes<S = ()> {
 
 struct Entry<S> {
     method: Method,
-    path: &'static str,
+    path: Cow<'static, str>,
     class: Class,
+    grpc: bool,
     handler: Box<dyn FnOnce(S) -> Call>,
 }
 
 /// One route, as the guard knows it.
 pub(crate) struct Route {
     pub(crate) method: Method,
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) class: Class,
+    /// Whether it speaks gRPC, refusals included.
+    pub(crate) grpc: bool,
     pub(crate) call: Call,
 }
 
@@ -104,10 +122,37 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     {
         self.entries.push(Entry {
             method,
-            path,
+            path: Cow::Borrowed(path),
             class,
+            grpc: false,
             handler: Box::new(move |state| Box::new(move |request| handler.clone().call(request, state.clone()))),
         });
+        self
+    }
+
+    /// Adds a gRPC service, which a generator made of a .proto, at `/{NAME}/{method}`: those of its methods that are named
+    /// here, each with its class. A method that is not named does not exist.
+    ///
+    /// ```text
+    /// .grpc(IdsServer::new(ids), &[(Class::Write, "Next"), (Class::Stream, "Follow")])
+    /// ```
+    #[must_use]
+    pub fn grpc<G>(mut self, service: G, methods: &[(Class, &str)]) -> Self
+    where
+        G: NamedService + Service<Request, Response = http::Response<tonic::body::Body>, Error = Infallible>,
+        G: Clone + Send + Sync + 'static,
+        G::Future: Send,
+    {
+        self.entries.extend(methods.iter().map(|(class, method)| {
+            let service = service.clone();
+            Entry {
+                method: Method::POST,
+                path: Cow::Owned(format!("/{}/{method}", G::NAME)),
+                class: *class,
+                grpc: true,
+                handler: Box::new(|_| grpc::handler(service)) as Box<dyn FnOnce(S) -> Call>,
+            }
+        }));
         self
     }
 
@@ -120,6 +165,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
                 method: entry.method,
                 path: entry.path,
                 class: entry.class,
+                grpc: entry.grpc,
                 handler: Box::new(|()| call) as Box<dyn FnOnce(()) -> Call>,
             }
         });
@@ -132,12 +178,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
 impl Routes {
     pub(crate) fn into_parts(self) -> anyhow::Result<(Vec<Route>, OpenApi)> {
-        for Entry { method, path, .. } in &self.entries {
+        for Entry { method, path, .. } in self.entries.iter().filter(|entry| !entry.grpc) {
             let described = self
                 .document
                 .paths
                 .paths
-                .get(*path)
+                .get(path.as_ref())
                 .is_some_and(|item| describes(item, method));
             anyhow::ensure!(described, "the OpenAPI document does not describe {method} {path}");
         }
@@ -145,6 +191,7 @@ impl Routes {
             method: entry.method,
             path: entry.path,
             class: entry.class,
+            grpc: entry.grpc,
             call: (entry.handler)(()),
         });
         Ok((routes.collect(), self.document))

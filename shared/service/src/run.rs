@@ -159,7 +159,7 @@ fn listeners(
     let (routes, document) = routes.into_parts()?;
     let counts: Arc<[RouteMetrics]> = routes
         .iter()
-        .map(|route| RouteMetrics::new(&route.method, route.path))
+        .map(|route| RouteMetrics::new(&route.method, &route.path))
         .collect();
     declare_cpu(&host.ledger, Arc::clone(&counts));
     declare_workers(&host.ledger, Arc::clone(&counts));

@@ -55,8 +55,8 @@ fn weight(headers: &HeaderMap, main: &str, sub: &str) -> u16 {
     fitting.max().map_or(0, |(_, quality)| quality)
 }
 
-/// The parameter `q` in thousandths, 1,000 if there is none. Nothing for one that is no weight: who sent it meant something,
-/// but nobody knows what.
+/// The parameter `q` in thousandths, 1,000 if there is none. Nothing for one that is no weight: who sent it meant
+/// something, but nobody knows what.
 fn quality(parameters: &str) -> Option<u16> {
     let mut named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
     let Some((_, value)) = named.find(|(name, _)| name.trim().eq_ignore_ascii_case("q")) else {

@@ -6,6 +6,8 @@
     reason = "each test binary uses its part of these helpers"
 )]
 
+pub(crate) mod probe;
+
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
@@ -19,6 +21,7 @@ use http_body_util::BodyExt as _;
 use service::{Class, Host, Routes, ServiceConfig};
 use testkit::http::Answer;
 use testkit::server::Server;
+use tokio_stream::StreamExt as _;
 use utoipa::OpenApi;
 
 /// Starts the service under test with these flags, on free ports.
@@ -63,7 +66,7 @@ struct Flags {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(fast, slow, busy, panics, echo, bulk))]
+#[openapi(paths(fast, slow, busy, panics, echo, bulk, ticks))]
 struct Document;
 
 fn build(host: &Host) -> anyhow::Result<Routes> {
@@ -78,6 +81,8 @@ fn build(host: &Host) -> anyhow::Result<Routes> {
         .add(Class::Read, Method::GET, "/panic", panics)
         .add(Class::Write, Method::POST, "/echo", echo)
         .add(Class::Bulk, Method::POST, "/bulk", bulk)
+        .add(Class::Stream, Method::GET, "/ticks", ticks)
+        .grpc(probe::Probe, &probe::METHODS)
         .with_state(()))
 }
 
@@ -132,6 +137,13 @@ async fn echo(request: Request) -> String {
 #[utoipa::path(post, path = "/bulk")]
 async fn bulk(request: Request) -> String {
     echo(request).await
+}
+
+/// One line, and then nothing for ever.
+#[utoipa::path(get, path = "/ticks")]
+async fn ticks() -> Response {
+    let lines = tokio_stream::once(Ok::<_, std::convert::Infallible>("tick\n")).chain(tokio_stream::pending());
+    Response::new(axum::body::Body::from_stream(lines))
 }
 
 /// POST of plain bytes.
