@@ -1,18 +1,15 @@
-//! The shortener's two ideas and what stands on its hot path.
+//! The shortener's permutation and what stands on its hot path. (Its other idea is measured in `block_pool.rs`.)
 //!
-//! `cargo bench -p micro --bench url_shortener`. Taking a key is measured alone and with a second thread taking all the
-//! while; a cached look-up beside the same look-up in the crate's own cache, so that the difference is ours.
+//! `cargo bench -p micro --bench url_shortener`. A cached look-up stands beside the same look-up in the crate's own cache,
+//! so that the difference is ours.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use quick_cache::sync::Cache;
 use tokio::runtime::Builder;
 use url_shortener::adapters::{Cached, Memory};
 use url_shortener::domain::{CODES, Code, NewLink, Place, Slug};
-use url_shortener::key_pool::KeyPool;
 use url_shortener::permutation::Permutation;
 use url_shortener::ports::Links as _;
 use url_shortener::target::Rules;
@@ -28,39 +25,6 @@ fn base62(c: &mut Criterion) {
         b.iter(|| black_box(code(2_718_281_828_459)).to_string());
     });
     group.bench_function("read a code", |b| b.iter(|| Code::parse(black_box(&text))));
-    group.finish();
-}
-
-fn key_pool(c: &mut Criterion) {
-    let mut group = c.benchmark_group("key pool");
-    let endless = || {
-        let pool = KeyPool::new();
-        pool.add(0..usize::MAX);
-        pool
-    };
-    let pool = endless();
-    group.bench_function("take a key", |b| b.iter(|| black_box(&pool).take()));
-    let stop = AtomicBool::new(false);
-    let pool = endless();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                black_box(pool.take());
-            }
-        });
-        group.bench_function("take a key, two threads", |b| b.iter(|| black_box(&pool).take()));
-        stop.store(true, Ordering::Relaxed);
-    });
-    group.bench_function("add a block of 1,000 and take them", |b| {
-        b.iter_batched(
-            KeyPool::new,
-            |pool| {
-                pool.add(0..1_000_usize);
-                while pool.take().is_some() {}
-            },
-            BatchSize::SmallInput,
-        );
-    });
     group.finish();
 }
 
@@ -106,5 +70,5 @@ fn cache(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, base62, key_pool, permutation, cache);
+criterion_group!(benches, base62, permutation, cache);
 criterion_main!(benches);

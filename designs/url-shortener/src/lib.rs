@@ -24,16 +24,15 @@
 //! # Reading order
 //!
 //! [`domain`] what a link is; [`target`] which URLs it may lead to; [`ports`] what the use cases need; [`service`] the use
-//! cases; [`key_pool`] and [`permutation`] the two ideas worth an interview; [`adapters`] what stands behind the ports;
-//! [`stages`] how they are put together; [`http`] the wire; [`config`] the flags.
+//! cases; [`permutation`] and [`stores::BlockPool`] the two ideas worth an interview, the second of them shared with other
+//! designs; [`adapters`] what stands behind the ports; [`stages`] how they are put together; [`http`] the wire; [`config`]
+//! the flags.
 
 pub mod domain;
 pub mod target;
 pub mod ports;
 pub mod service;
-pub mod key_pool;
 pub mod permutation;
-mod sync;
 pub mod adapters;
 pub mod stages;
 pub mod http;

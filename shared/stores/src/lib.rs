@@ -2,9 +2,10 @@
 //! every wait for them in the ledger.
 //!
 //! This crate knows no design: no table, no key, no query of one. What it does know is what each engine promises and when
-//! ([`Error`] says of every failure whether the write happened), and one technique that more than one design needs:
-//! [`GroupCommit`], many writers under one fsync.
+//! ([`Error`] says of every failure whether the write happened), and two techniques that more than one design needs:
+//! [`GroupCommit`], many writers under one fsync, and [`BlockPool`], names or numbers claimed ahead.
 
+mod block_pool;
 mod breaker;
 mod engines;
 mod error;
@@ -13,7 +14,9 @@ mod pool;
 mod postgres;
 mod redis;
 mod sqlite;
+mod sync;
 
+pub use block_pool::{BlockPool, Blocks, NotDone};
 pub use engines::{EngineUrl, Engines, NoEngine};
 pub use error::Error;
 pub use group_commit::{GroupCommit, Refused};

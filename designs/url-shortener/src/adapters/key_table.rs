@@ -11,10 +11,9 @@ use std::time::Duration;
 use rand::RngExt as _;
 use service::{Lifecycle, Stopping};
 use sqlx::SqliteConnection;
-use stores::Sqlite;
+use stores::{Blocks, Sqlite};
 use tokio::sync::Notify;
 
-use super::pooled::Blocks;
 use super::sqlite;
 use crate::domain::{CODES, Code, Error};
 
@@ -126,7 +125,9 @@ impl KeyTable {
 }
 
 impl Blocks for KeyTable {
+    type Item = Code;
     type Block = std::vec::IntoIter<Code>;
+    type Error = Error;
 
     async fn claim(&self) -> Result<Self::Block, Error> {
         let mut writer = self.db.writer().await?;

@@ -36,7 +36,7 @@ pub use key_table::KeyTable;
 pub use memory::Memory;
 pub use number_ranges::NumberRanges;
 pub use permuted::Permuted;
-pub use pooled::{Blocks, Pooled};
+pub use pooled::Pooled;
 pub use postgres::Postgres;
 pub use redis::{RedisCached, RedisClicks};
 pub use sqlite::{Numbering, Sqlite};
@@ -49,6 +49,15 @@ impl From<stores::Error> for Error {
             stores::Error::Unavailable(cause) => Self::Unavailable(cause),
             stores::Error::Full(cause) => Self::Full(cause),
             stores::Error::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}
+
+impl stores::NotDone for Error {
+    fn not_done(self) -> Self {
+        match self {
+            Self::Unknown(cause) => Self::Unavailable(cause),
+            known => known,
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use stores::{Postgres, Sqlite};
+use stores::{Blocks, Postgres, Sqlite};
 
-use super::pooled::Blocks;
 use crate::domain::{CODES, Code, Error};
 use crate::permutation::Permutation;
 
@@ -31,7 +30,9 @@ impl<Db> NumberRanges<Db> {
 
 /// From a mark that moves forward. There is one writer, so nobody waits for another.
 impl Blocks for NumberRanges<Sqlite> {
+    type Item = Code;
     type Block = PermutedRange;
+    type Error = Error;
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
         let mut writer = self.db.writer().await?;
@@ -53,7 +54,9 @@ impl Blocks for NumberRanges<Sqlite> {
 /// By the number of a new row. A mark would be one row that all servers update, each waiting for the commit of the one
 /// before; inserts pass each other. All servers must claim the same number at a time: `Postgres::new` refuses another.
 impl Blocks for NumberRanges<Postgres> {
+    type Item = Code;
     type Block = PermutedRange;
+    type Error = Error;
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
         let claim: i64 = Postgres::answer(async {

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use ledger::Ledger;
 use service::Lifecycle;
+use stores::Blocks;
 use testkit::contract::run;
 use url_shortener::adapters::number_ranges::PermutedRange;
-use url_shortener::adapters::{Blocks, Memory, Pooled};
+use url_shortener::adapters::{Memory, Pooled};
 use url_shortener::domain::{Alias, Code, Error, Idempotency, Link, NewLink, Place, Slug};
 use url_shortener::ports::{Clicks, Keys, Links};
 
@@ -165,7 +166,9 @@ struct Forgetful;
 struct FromZero(AtomicU64);
 
 impl Blocks for FromZero {
+    type Item = Code;
     type Block = PermutedRange;
+    type Error = Error;
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
         let start = self.0.fetch_add(u64::from(keys::BLOCK), Ordering::SeqCst);
