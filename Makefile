@@ -40,9 +40,9 @@ run: tools ## start a design's server (S=stage, ARGS=...); its data stays in the
 	mkdir -p $(TARGET)/run/$(D)/$(or $(S),default)
 	$(TARGET)/release/$(D) $(if $(S),--stage $(S)) --data-dir $(TARGET)/run/$(D)/$(or $(S),default) $(ARGS)
 
-load: tools ## load a running server with a design's workload (URL=http://127.0.0.1:8080, ARGS=...)
+load: tools ## load a running server with a design's workload (URL=http://127.0.0.1:8080, several for several nodes, ARGS=...)
 	cargo build --release --locked -p lab
-	$(LAB) load $(D) --url $(URL) $(ARGS)
+	$(LAB) load $(D) $(addprefix --url ,$(URL)) $(ARGS)
 
 up: ## start a design's server in Docker (S=stage, PORT=8080, ADMIN_PORT=8090, BIND=127.0.0.1, API_KEY=...)
 	@scripts/docker up $(D) $(S)

@@ -68,7 +68,7 @@ pub struct ClimbArgs {
     /// makes a stage use that engine, instead of one that the lab starts on the server's cores.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
-    /// Cores that a server and its engines may use, by quota: 0.5 is half of one. Makes a fast stage slow enough for a small machine.
+    /// Cores that a stage, its nodes and engines together, may use, by quota: 0.5 is half of one. Makes a fast stage slow enough for a small machine.
     #[arg(long, value_name = "CORES", value_parser = number)]
     pub server_cpu: Option<f64>,
     /// Make it an error, not a skipped stage, when an engine is neither installed here nor given by --set.
@@ -203,9 +203,9 @@ pub struct LoadArgs {
     /// The design whose workload to use (with --url); see `lab list`.
     #[arg(requires = "url", conflicts_with = "get")]
     pub design: Option<String>,
-    /// The running server of the design.
+    /// The running server of the design; given several times, the load is spread over all. The first one prepares and verifies.
     #[arg(long, value_name = "URL", requires = "design")]
-    pub url: Option<String>,
+    pub url: Vec<String>,
     /// Load any HTTP server: GET this URL again and again.
     #[arg(long, value_name = "URL")]
     pub get: Option<String>,

@@ -1,10 +1,13 @@
 //! Reads the ledger of a server from its `/metrics` page: every resource with its capacity and three counters.
 //!
+//! A stage of several nodes has one ledger, the sum of theirs ([`sum`]).
+//!
 //! Five families are understood, by their names on the wire: `resource_capacity`, `resource_operations_total`,
 //! `resource_busy_seconds_total`, `resource_wait_seconds_total`, `resource_backlog`. Everything else on the page is left
 //! alone, so a server without a ledger is simply one without resources.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -58,11 +61,50 @@ pub fn share_cpu(rows: &mut Rows, engines: &[(&str, f64)]) {
     rows.insert(format!("{CPU_PARTS}server"), server);
 }
 
-/// Asks a server for its ledger.
+/// The ledger of a stage whose nodes run beside each other: what each of them has, together.
+///
+/// Everything adds up, because each node has its own: two pools of 8 connections are 16, two doors admit twice as many, and
+/// the threads of two nodes are as many as both have, however few cores these run on. But for the CPU: the nodes run on
+/// the same cores, which each of them sees and counts as its own. What they take of them adds up; the cores do not.
+pub fn sum(nodes: impl IntoIterator<Item = Rows>) -> Rows {
+    let mut all = Rows::new();
+    for (name, row) in nodes.into_iter().flatten() {
+        match all.entry(name) {
+            Entry::Vacant(first) => {
+                first.insert(row);
+            }
+            Entry::Occupied(mut sum) => {
+                let shared = sum.key() == CPU;
+                add(sum.get_mut(), &row, shared);
+            }
+        }
+    }
+    all
+}
+
+/// `shared`: both have the same ones, not each its own.
+fn add(sum: &mut Row, row: &Row, shared: bool) {
+    sum.capacity = if shared {
+        sum.capacity.max(row.capacity)
+    } else {
+        sum.capacity + row.capacity
+    };
+    sum.operations += row.operations;
+    sum.busy_s += row.busy_s;
+    sum.wait_s += row.wait_s;
+    sum.backlog += row.backlog;
+}
+
+/// Asks the nodes of a stage, one after the other, for their ledgers, and sums them.
 ///
 /// # Errors
-/// The server does not answer, or its page is not in the exposition format.
-pub fn read(client: &mut Client) -> Result<Rows> {
+/// A node does not answer, or its page is not in the exposition format.
+pub fn read(nodes: &mut [Client]) -> Result<Rows> {
+    let rows: Vec<Rows> = nodes.iter_mut().map(read_one).collect::<Result<_>>()?;
+    Ok(sum(rows))
+}
+
+fn read_one(client: &mut Client) -> Result<Rows> {
     let answer = client.get("/metrics")?;
     ensure!(answer.status == 200, "GET /metrics was answered with {}", answer.status);
     parse(&String::from_utf8_lossy(&answer.body))
@@ -186,6 +228,38 @@ http_requests_total{route="/{code}",method="GET",status="302"} 5
             without.is_empty(),
             "a server without a ledger says nothing of the cores"
         );
+    }
+
+    #[test]
+    fn the_ledgers_of_nodes_add_up_and_their_cores_do_not() {
+        let row = |capacity: f64, busy_s: f64| Row {
+            capacity,
+            unit: "of them".to_owned(),
+            operations: 10.0,
+            busy_s,
+            wait_s: 0.25,
+            backlog: 3.0,
+        };
+        let node = |busy_s: f64| -> Rows {
+            [(CPU, 1.0), ("workers", 1.0), ("admission", 64.0), ("pool", 8.0)]
+                .map(|(name, capacity)| (name.to_owned(), row(capacity, busy_s)))
+                .into()
+        };
+        let mut second = node(0.5);
+        second.insert("lease".to_owned(), row(1.0, 0.125));
+        let both = sum([node(0.25), second]);
+        let together = |capacity: f64| Row {
+            operations: 20.0,
+            wait_s: 0.5,
+            backlog: 6.0,
+            ..row(capacity, 0.75)
+        };
+        assert_eq!(both[CPU], together(1.0), "two nodes on a core have one core");
+        assert_eq!(both["workers"], together(2.0));
+        assert_eq!(both["admission"], together(128.0));
+        assert_eq!(both["pool"], together(16.0));
+        assert_eq!(both["lease"], row(1.0, 0.125), "what one of them has alone");
+        assert_eq!(sum([node(0.25)]), node(0.25), "a node alone is what it was");
     }
 
     #[test]

@@ -136,7 +136,8 @@ pub trait Workload {
     /// The kinds of operations, in the order of their indexes.
     fn kinds(&self) -> &[Kind];
 
-    /// Brings the server into the state that the load expects, through the server's own interface.
+    /// Brings the server into the state that the load expects, through the server's own interface. The client is one of the
+    /// first node, where there are several.
     ///
     /// # Errors
     /// The server cannot be prepared.
@@ -156,7 +157,8 @@ pub trait Workload {
         let _ = operation;
     }
 
-    /// Checks the promises over the whole history, when the load is over.
+    /// Checks the promises over the whole history, when the load is over: by a client of the first node, and by the generator,
+    /// which asks all of them.
     ///
     /// # Errors
     /// The server cannot be asked.

@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::Ordering;
 
 use lab::output::json::{LoadReport, SCHEMA};
 use serde_json::Value;
@@ -69,6 +70,22 @@ fn a_closed_loop_has_no_offered_rate() {
     let report: LoadReport = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(report.offered_rps, None);
     assert!(report.completed > 0 && report.planned == report.issued);
+}
+
+/// The second server only answers what the load asks: it is the first one that is prepared.
+#[test]
+fn several_urls_of_a_design_are_loaded_together() {
+    let servers = [0, 1].map(|_| serve(|_| Act::Answer(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_vec())));
+    let urls = servers.each_ref().map(|(address, _)| format!("http://{address}"));
+    let output = lab(&[
+        "load", "planted", "--url", &urls[0], "--url", &urls[1], "-r", "1k", "-d", "300ms",
+    ]);
+    assert_eq!(output.status.code(), Some(99), "{}", stderr(&output));
+    for (_, seen) in &servers {
+        assert!(seen.requests.load(Ordering::SeqCst) > 0);
+    }
+    let alone = lab(&["load", "--get", &urls[0], "--get", &urls[1]]);
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
 }
 
 #[test]

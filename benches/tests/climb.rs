@@ -8,7 +8,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,10 @@ mod support;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const DESCRIBE: &str = r#"{"schema":1,"design":"url-shortener","stages":[
-  {"name":"first","idea":"it","needs":[],"roles":["all"],"nodes":1},
+  {"name":"first","idea":"it","needs":[],"roles":["all"]},
   {"name":"shared","idea":"with engines","needs":["postgres","redis"],"roles":["all"],"nodes":1},
-  {"name":"cached","idea":"with one engine","needs":["redis"],"roles":["all"],"nodes":1}]}"#;
+  {"name":"cached","idea":"with one engine","needs":["redis"],"roles":["all"],"nodes":1},
+  {"name":"pair","idea":"two of it","needs":[],"roles":["all"],"nodes":2}]}"#;
 
 /// One test at a time: a file that is still open for writing in a child that another thread has just forked cannot be run.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -163,7 +165,7 @@ fn an_unknown_stage_is_named_with_those_there_are() {
     let dir = stage("exit 1");
     let line = fails(dir.path(), &["--stages", "second"]);
     assert!(
-        line.contains("there is no stage `second`; there are: first, shared, cached"),
+        line.contains("there is no stage `second`; there are: first, shared, cached, pair"),
         "{line}"
     );
 }
@@ -206,8 +208,12 @@ fn answering(ending: &str) -> Place {
 }
 
 fn climb_planted(dir: &Path) -> Command {
+    climb_planted_stage(dir, "first")
+}
+
+fn climb_planted_stage(dir: &Path, stage: &str) -> Command {
     let mut command = Command::new(dir.join("lab"));
-    command.args(["climb", "planted", "--quick", "--prove", "--stages", "first"]);
+    command.args(["climb", "planted", "--quick", "--prove", "--stages", stage]);
     command
 }
 
@@ -219,6 +225,83 @@ fn a_server_that_dies_during_a_probe_is_said_to_have_died() {
         line.contains("stage first died (exit status: 3): out of luck"),
         "{line}"
     );
+}
+
+/// A script for two nodes, which tell themselves apart by their data directories.
+fn nodes(first: &str, second: &str) -> String {
+    format!(
+        "case \"$*\" in */node-1*) me=1;; *) me=2;; esac; echo \"$*\" > \"$0.args.$me\"; [ $me = 1 ] && {{ {first}; }}; {second}"
+    )
+}
+
+/// Waits until the first node has said who it is, which is then the lab's to end.
+const AFTER_THE_FIRST: &str = "until [ -s \"$0.pid\" ]; do sleep 0.01; done";
+
+#[test]
+fn a_node_that_dies_at_its_start_is_named_and_takes_the_other_along() {
+    let second = format!("{AFTER_THE_FIRST}; echo no node id is free >&2; exit 3");
+    let dir = stage(&nodes("echo $$ > \"$0.pid\"; exec sleep 60", &second));
+    let line = fails(dir.path(), &["--stages", "pair"]);
+    assert!(
+        line.contains("node 2 of stage pair died (exit status: 3): no node id is free"),
+        "{line}"
+    );
+    let first = pid(&dir.path().join("url-shortener.pid"));
+    assert!(test_kill_process(first).is_err(), "the first node is gone");
+    let args = ["1", "2"].map(|me| fs::read_to_string(dir.path().join(format!("url-shortener.args.{me}"))).unwrap());
+    let data = args.each_ref().map(|args| value(args, "--data-dir"));
+    assert_ne!(data[0], data[1], "each has its own directory");
+    assert_eq!(Path::new(&data[0]).parent(), Path::new(&data[1]).parent());
+    for args in &args {
+        for flag in ["--listen", "--admin-listen"] {
+            assert_eq!(value(args, flag), "127.0.0.1:0", "each gets a free port");
+        }
+    }
+}
+
+/// Both are loaded, each at its own address; then the second dies.
+#[test]
+fn a_node_that_dies_during_a_probe_is_named_and_takes_the_other_along() {
+    let counted = || {
+        let loaded = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&loaded);
+        let (address, _) = support::serve(move |line| {
+            count.fetch_add(usize::from(line.contains("/task/")), Ordering::SeqCst);
+            support::ok()
+        });
+        (address, loaded)
+    };
+    let [first, second] = [counted(), counted()];
+    let listening = |address| format!("echo listening on http://{address} >&2; echo admin on http://{address} >&2");
+    let dir = stage(&nodes(
+        &format!("{}; echo $$ > \"$0.pid\"; exec sleep 60", listening(first.0)),
+        &format!(
+            "{}; {AFTER_THE_FIRST}; until [ -e \"$0.enough\" ]; do sleep 0.01; done; echo out of luck >&2; exit 3",
+            listening(second.0)
+        ),
+    ));
+    fs::rename(dir.path().join("url-shortener"), dir.path().join("planted")).unwrap();
+    let lab = climb_planted_stage(dir.path(), "pair")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let node = pid(&dir.path().join("planted.pid"));
+    eventually(|| {
+        [&first.1, &second.1]
+            .iter()
+            .all(|loaded| loaded.load(Ordering::SeqCst) > 100)
+    });
+    fs::write(dir.path().join("planted.enough"), "").unwrap();
+    let Output { status, stderr, .. } = lab.wait_with_output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("node 2 of stage pair died (exit status: 3): out of luck"),
+        "{text}"
+    );
+    assert!(test_kill_process(node).is_err(), "the first node is gone");
+    assert_eq!(leftovers(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[test]

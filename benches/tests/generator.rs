@@ -191,13 +191,55 @@ fn errors_say_what_went_wrong() {
     );
 }
 
+/// Each arrival takes the connection that has been idle longest, so that of as many as there are connections each takes
+/// another one, whatever the order of the answers. The servers close after each answer: the second run is on new
+/// connections, and these go where the old ones went.
+#[test]
+fn requests_are_spread_evenly_over_the_nodes() {
+    let close = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+    let nodes = [0, 1].map(|_| serve(|_| Act::AnswerAndClose(close.to_vec())));
+    let targets = nodes.each_ref().map(|(address, _)| Target::of(*address));
+    let mut generator = Generator::connect(&targets, 40).unwrap();
+    let mut watch = lab::generator::Watch {
+        stop: &lab::stop::Stop::default(),
+        tick: &mut |_| (),
+    };
+    let plan = constant(400.0, Duration::from_millis(100));
+    for run in 1..=2 {
+        let outcome = generator.run(&mut get(nodes[0].0), &plan, &mut watch).unwrap();
+        assert_eq!((outcome.completed, outcome.failed()), (40, 0), "{:?}", outcome.errors);
+        for (_, seen) in &nodes {
+            assert_eq!(seen.requests.load(Ordering::SeqCst), 20 * run);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_would_get_no_connection_is_an_error() {
+    let targets = [0, 1].map(|_| Target::of(serve(|_| ok()).0));
+    let error = Generator::connect(&targets, 1).unwrap_err().to_string();
+    assert_eq!(error, "1 connection(s) cannot be spread over 2 servers");
+    assert!(Generator::connect(&[], 4).is_err());
+}
+
+#[test]
+fn a_node_that_is_not_there_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let targets = [Target::of(serve(|_| ok()).0), Target::of(free)];
+    let error = Generator::connect(&targets, 4).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot connect to {free}: ")), "{error}");
+}
+
 #[test]
 fn nobody_there_is_an_error_before_the_run() {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = Generator::connect(Target::of(free), 4).unwrap_err().to_string();
+    let error = Generator::connect(&[Target::of(free)], 4).unwrap_err().to_string();
     assert!(error.contains("connection refused"), "{error}");
 }
 
@@ -289,7 +331,7 @@ fn connections_that_the_server_closed_between_runs_are_replaced() {
             ok()
         }
     });
-    let mut generator = Generator::connect(Target::of(address), 4).unwrap();
+    let mut generator = Generator::connect(&[Target::of(address)], 4).unwrap();
     let mut watch = lab::generator::Watch {
         stop: &lab::stop::Stop::default(),
         tick: &mut |_| (),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use lab::output::climb::ClimbReport;
+use lab::output::html;
 use lab::output::json::SCHEMA;
 use lab::output::markdown;
 use serde_json::{Value, json};
@@ -102,6 +103,30 @@ fn a_run_with_engines_says_so() {
         !without.contains("ran on") && !without.contains("postgres"),
         "{without}"
     );
+}
+
+/// How many nodes a stage had stands below the table when it is more than one, and a run from before there were any is read.
+#[test]
+fn a_run_of_several_nodes_says_so() {
+    let mut climb = value();
+    assert!(climb["stages"][0].get("nodes").is_none());
+    let report: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    assert_eq!(report.stages[0].nodes, 1);
+    assert!(!markdown::block(&report, "run").contains("nodes"));
+
+    climb["stages"][0]["nodes"] = json!(2);
+    climb["stages"][1]["nodes"] = json!(3);
+    climb["stages"][1]["engines"] = json!([{"engine": "postgres", "version": "15.18", "place": "local"}]);
+    let report: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&report).unwrap(), climb);
+    let (first, second) = (&report.stages[0].stage, &report.stages[1].stage);
+    let block = markdown::block(&report, "run");
+    assert!(block.contains(&format!("\n`{first}` ran as 2 nodes.\n")), "{block}");
+    let both = format!("`{second}` ran as 3 nodes on postgres 15.18 (local).\n");
+    assert!(block.ends_with(&both), "{block}");
+    let page = html::page(&report).unwrap();
+    assert!(page.contains("<p>Ran as 2 nodes.</p>"));
+    assert!(page.contains("<p>Ran as 3 nodes on postgres 15.18 (local).</p>"));
 }
 
 fn report(readme: &std::path::Path, more: &[&str]) -> std::process::Output {

@@ -73,11 +73,11 @@ fn main() -> ExitCode {
 fn describe() -> String {
     service::describe("planted", |fault: &Fault| match fault {
         Fault::OneConnection => Traits {
-            needs: &[],
             knobs: vec![Knob {
                 resource: "pool",
                 flag: "pool",
             }],
+            ..Traits::default()
         },
         _ => Traits::default(),
     })

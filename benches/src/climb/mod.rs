@@ -45,7 +45,7 @@ pub struct Request {
     pub mix: Option<String>,
     /// Flags passed on to the servers.
     pub set: Vec<(String, String)>,
-    /// Cores that each server may use, by quota.
+    /// Cores that each stage may use, by quota.
     pub server_cpu: Option<f64>,
     /// Whether a missing engine is an error.
     pub engines: bool,
@@ -142,17 +142,21 @@ fn prepare(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Running> {
-    let with = needs::to_start(needs).map_or_else(String::new, |engines| format!(" {engines} and the server"));
+    let engines = needs::to_start(needs).map_or_else(String::new, |engines| format!("{engines} and "));
+    let servers = match stage.nodes {
+        1 => "the server".to_owned(),
+        nodes => format!("{nodes} nodes"),
+    };
     progress.phase(
         &stage.name,
         Phase::Prepare,
-        &format!("starting{with}, then making {} items", request.items),
+        &format!("starting {engines}{servers}, then making {} items", request.items),
     );
-    let server = Server::start(setup, &stage.name, needs, stop)?;
+    let server = Server::start(setup, stage, needs, stop)?;
     let workload = workloads::of(
         &request.design,
         &workloads::Options {
-            target: server.public.clone(),
+            target: server.first().public.clone(),
             key: None,
             seed: request.seed,
             items: request.items,
@@ -200,6 +204,7 @@ mod tests {
             idea: String::new(),
             needs: needs.iter().map(ToString::to_string).collect(),
             knobs: Vec::new(),
+            nodes: 1,
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::generator::Outcome;
 use crate::knee::{Search, Seen};
-use crate::ledger::{self, Rows};
+use crate::ledger::Rows;
 use crate::output::climb::{Phase, ProbeReport};
 use crate::rig;
 use crate::slo;
@@ -251,11 +251,6 @@ fn backlog(rows: &Rows, idle: &Rows) -> Option<(String, f64)> {
         .filter(|(name, row)| row.backlog > idle.get(*name).map_or(0.0, |row| row.backlog))
         .map(|(name, row)| (name.clone(), row.backlog))
         .max_by(|a, b| a.1.total_cmp(&b.1))
-}
-
-/// Reads the ledger, however often.
-pub(super) fn reader(client: &mut crate::http::Client) -> impl FnMut() -> Result<Rows> + '_ {
-    || ledger::read(client)
 }
 
 #[cfg(test)]

@@ -224,21 +224,22 @@ impl Running {
             .context("the probe was not kept")
     }
 
+    /// Slows a resource on every node: by the same factor, or by the same amount for each request that comes to it.
     fn slow(&mut self, resource: &str, slowing: Slowing) -> Result<()> {
         let amount = match slowing {
             Slowing::Factor(factor) => format!("factor={factor}"),
             Slowing::Nanos(nanos) => format!("nanos={nanos:.0}"),
         };
-        let answer = self
-            .admin
-            .post_json(&format!("/lab/slow?resource={resource}&{amount}"), b"")?;
-        ensure!(
-            answer.status == 204,
-            "stage {}: slowing {resource} was answered with {}: {}",
-            self.name(),
-            answer.status,
-            answer.excerpt()
-        );
+        let stage = self.name().to_owned();
+        for admin in &mut self.admins {
+            let answer = admin.post_json(&format!("/lab/slow?resource={resource}&{amount}"), b"")?;
+            ensure!(
+                answer.status == 204,
+                "stage {stage}: slowing {resource} was answered with {}: {}",
+                answer.status,
+                answer.excerpt()
+            );
+        }
         Ok(())
     }
 

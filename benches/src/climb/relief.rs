@@ -109,7 +109,8 @@ fn knob(report: &StageReport, stage: &Stage, quota: Option<f64>, cores: usize) -
         });
     }
     let flag = stage.knobs.iter().find(|knob| knob.resource == resource)?.flag.clone();
-    let from = report.ledger.iter().find(|usage| usage.resource == resource)?.capacity;
+    let all = report.ledger.iter().find(|usage| usage.resource == resource)?.capacity;
+    let from = all / f64::from(stage.nodes); // every node gets the flag, for its own
     let to = from * 2.0;
     Some(Knob {
         resource,
@@ -128,6 +129,10 @@ mod tests {
     use crate::verdict::Usage;
 
     fn found(named: &str, finding: Finding, quota: Option<f64>) -> Option<Knob> {
+        found_on(1, named, finding, quota)
+    }
+
+    fn found_on(nodes: u32, named: &str, finding: Finding, quota: Option<f64>) -> Option<Knob> {
         let stage = Stage {
             name: "a".to_owned(),
             idea: String::new(),
@@ -136,6 +141,7 @@ mod tests {
                 resource: "pool".to_owned(),
                 flag: "connections".to_owned(),
             }],
+            nodes,
         };
         let mut report = StageReport::skipped(&stage, Skipped(String::new()));
         report.ledger = vec![Usage {
@@ -160,6 +166,14 @@ mod tests {
         assert_eq!((knob.flag.as_str(), knob.from, knob.to), ("connections", 8.0, 16.0));
         assert_eq!(found("pool", Finding::Unproven, None), None);
         assert_eq!(found("writer", Finding::Proven, None), None);
+    }
+
+    #[test]
+    fn a_flag_is_each_nodes_and_the_quota_is_that_of_all() {
+        let each = found_on(2, "pool", Finding::Proven, None).unwrap();
+        assert_eq!((each.from, each.to), (4.0, 8.0), "two pools of four are eight");
+        let all = found_on(2, "cpu", Finding::Proven, Some(0.5)).unwrap();
+        assert_eq!((all.from, all.to), (0.5, 1.0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One stage under load: its server, its workload with all that it remembers, and what has been found out so far.
+//! One stage under load: its nodes, its workload with all that it remembers, and what has been found out so far.
 
 use std::path::Path;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use super::Request;
-use super::probe::{Around, Effort, Probe, reader, settle};
+use super::probe::{Around, Effort, Probe, settle};
 use crate::generator::{Generator, Outcome, Plan, Watch};
 use crate::http::Client;
 use crate::knee::{Knee, Search, Seen, Step};
@@ -42,8 +42,10 @@ pub(super) struct Running {
     stage: Stage,
     // Before the server: its connections are closed first, so that nothing holds up the drain.
     generator: Generator,
+    /// Of the first node: it prepares and verifies.
     public: Client,
-    pub(super) admin: Client,
+    /// One a node.
+    pub(super) admins: Vec<Client>,
     server: Server,
     workload: Box<dyn Workload>,
     pub(super) effort: Effort,
@@ -73,16 +75,17 @@ impl Running {
         shared_cores: Option<f64>,
         stop: &Stop,
     ) -> Result<Self> {
-        let mut public = Client::new(server.public.clone(), None);
-        let mut admin = Client::new(server.admin.clone(), None);
+        let mut public = Client::new(server.first().public.clone(), None);
+        let admins = server.nodes().iter().map(|node| Client::new(node.admin.clone(), None));
+        let mut admins: Vec<Client> = admins.collect();
         workload.prepare(&mut public, stop)?;
-        let generator = Generator::connect(server.public.clone(), request.connections)?;
-        let idle = quiet(&mut admin)?;
+        let generator = Generator::connect(&server.targets(), request.connections)?;
+        let idle = quiet(&mut admins)?;
         Ok(Self {
             stage: stage.clone(),
             generator,
             public,
-            admin,
+            admins,
             server,
             workload,
             effort: request.effort,
@@ -137,7 +140,7 @@ impl Running {
 
     /// Looks at what the idle server's CPU does.
     pub(super) fn watch_background(&mut self) -> Result<()> {
-        self.background_cores = background(&mut self.admin, &self.server)?;
+        self.background_cores = background(&mut self.admins, &self.server)?;
         Ok(())
     }
 
@@ -146,7 +149,8 @@ impl Running {
         self.repeats = REPEATS;
     }
 
-    /// Lets the server sample its CPU under the load of its knee, and writes the flame graph.
+    /// Lets the server sample its CPU under the load of its knee, and writes the flame graph. Of several nodes the first does:
+    /// they are the same program under the same load.
     pub(super) fn profile(&mut self, design: &str, directory: &Path, progress: &Progress, stop: &Stop) -> Result<()> {
         let rate = self.knee().unwrap_or(0.0) * SAMPLED;
         if rate <= 0.0 {
@@ -156,7 +160,7 @@ impl Running {
         let time = self.effort.profile();
         let seed = self.seed.wrapping_add(1 + self.probes.len() as u64);
         let plan = Plan::open(rate, time + 2 * MARGIN, seed);
-        let (admin, process) = (self.server.admin.clone(), self.server.id());
+        let (admin, process) = (self.server.first().admin.clone(), self.server.first().id());
         let (load, sampled) = thread::scope(|scope| {
             let sampled = scope.spawn(|| {
                 thread::sleep(MARGIN);
@@ -190,10 +194,10 @@ impl Running {
             server,
             generator,
             public,
-            admin,
+            admins,
             ..
         } = self;
-        drop((generator, public, admin));
+        drop((generator, public, admins));
         server.stop()?;
         Ok(report)
     }
@@ -222,6 +226,7 @@ impl Running {
             stage: self.stage.name.clone(),
             idea: self.stage.idea.clone(),
             skipped: None,
+            nodes: self.stage.nodes,
             engines: self.server.engines().reports(),
             knees_rps: rates.clone(),
             knee_rps: median(&mut rates),
@@ -362,41 +367,45 @@ impl Running {
     }
 
     fn ledger(&mut self) -> Result<Rows> {
-        read(&mut self.admin, &self.server)
+        read(&mut self.admins, &self.server)
     }
 
     fn settle(&mut self, stop: &Stop) -> Result<Option<String>> {
         let server = &mut self.server;
-        settle(reader(&mut self.admin), &self.idle, || {
-            thread::sleep(PAUSE);
-            server.check_alive()?;
-            stop.check()
-        })
+        settle(
+            || ledger::read(&mut self.admins),
+            &self.idle,
+            || {
+                thread::sleep(PAUSE);
+                server.check_alive()?;
+                stop.check()
+            },
+        )
     }
 }
 
-/// The server's ledger, with the CPU of the engines that share its cores.
-fn read(admin: &mut Client, server: &Server) -> Result<Rows> {
-    let mut rows = ledger::read(admin)?;
+/// The ledger of all nodes, with the CPU of the engines that share their cores.
+fn read(admins: &mut [Client], server: &Server) -> Result<Rows> {
+    let mut rows = ledger::read(admins)?;
     ledger::share_cpu(&mut rows, &server.engines().cpu());
     Ok(rows)
 }
 
 /// Cores in use although no request comes.
-fn background(admin: &mut Client, server: &Server) -> Result<f64> {
+fn background(admins: &mut [Client], server: &Server) -> Result<f64> {
     let busy = |rows: &Rows| rows.get(ledger::CPU).map_or(0.0, |cpu| cpu.busy_s);
-    let (start, before) = (Instant::now(), read(admin, server)?);
+    let (start, before) = (Instant::now(), read(admins, server)?);
     thread::sleep(BACKGROUND);
-    let after = read(admin, server)?;
+    let after = read(admins, server)?;
     Ok((busy(&after) - busy(&before)) / start.elapsed().as_secs_f64())
 }
 
 /// The ledger once nothing changes any more: preparation may have left work to finish.
-fn quiet(admin: &mut Client) -> Result<Rows> {
-    let mut last = ledger::read(admin)?;
+fn quiet(admins: &mut [Client]) -> Result<Rows> {
+    let mut last = ledger::read(admins)?;
     for _ in 0..100 {
         thread::sleep(PAUSE);
-        let next = ledger::read(admin)?;
+        let next = ledger::read(admins)?;
         if next
             .iter()
             .all(|(name, row)| last.get(name).is_some_and(|before| before.backlog == row.backlog))

@@ -12,10 +12,12 @@ pub(super) fn run() -> Result<u8> {
         match Binary::find(design).and_then(|binary| binary.describe()) {
             Ok(description) => {
                 for stage in description.stages {
-                    let needs = if stage.needs.is_empty() {
+                    let nodes = (stage.nodes > 1).then(|| format!("{} nodes", stage.nodes));
+                    let needs: Vec<String> = nodes.into_iter().chain(stage.needs).collect();
+                    let needs = if needs.is_empty() {
                         String::new()
                     } else {
-                        format!(" (needs {})", stage.needs.join(", "))
+                        format!(" (needs {})", needs.join(", "))
                     };
                     println!("  {:<14} {}{needs}", stage.name, stage.idea);
                 }

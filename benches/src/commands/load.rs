@@ -1,8 +1,8 @@
-//! `lab load`: one run against a server that somebody else has started.
+//! `lab load`: one run against servers that somebody else has started.
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::cli::LoadArgs;
 use crate::commands::SLO_MISSED;
@@ -22,9 +22,10 @@ const WARM_UP_AT_ONCE: usize = 64;
 pub(super) fn run(args: &LoadArgs) -> Result<u8> {
     let mut file = args.json.as_deref().map(OutputFile::create).transpose()?;
     let stop = Stop::on_signals()?;
-    let url = args.get.as_deref().or(args.url.as_deref()).unwrap_or_default();
-    let target = Target::parse(url)?;
-    let mut workload = workload(args, &target)?;
+    let urls = args.get.as_ref().map_or(args.url.as_slice(), std::slice::from_ref);
+    let targets: Vec<Target> = urls.iter().map(|url| Target::parse(url)).collect::<Result<_>>()?;
+    let first = targets.first().context("there is no URL to load")?;
+    let mut workload = workload(args, first)?;
     if let Some(slo) = &args.slo {
         let names: Vec<_> = workload.kinds().iter().map(|kind| kind.name).collect();
         if let Some(unknown) = slo.unknown_kind(&names) {
@@ -34,9 +35,9 @@ pub(super) fn run(args: &LoadArgs) -> Result<u8> {
             );
         }
     }
-    let mut client = Client::new(target.clone(), args.api_key.clone());
+    let mut client = Client::new(first.clone(), args.api_key.clone());
     workload.prepare(&mut client, &stop)?;
-    let mut generator = Generator::connect(target, args.closed.unwrap_or(args.connections))?;
+    let mut generator = Generator::connect(&targets, args.closed.unwrap_or(args.connections))?;
     let outcome = measure(args, &mut generator, workload.as_mut(), &stop)?;
     let verified = workload.verify(&mut client, &mut generator, &stop)?;
     let mut missed = args.slo.as_ref().map(|slo| slo.missed(&outcome)).unwrap_or_default();
@@ -45,7 +46,13 @@ pub(super) fn run(args: &LoadArgs) -> Result<u8> {
     }
     text::load(&outcome, &verified, &missed);
     if let Some(file) = &mut file {
-        file.write(&LoadReport::new(url, args.seed, &outcome, &verified, &missed))?;
+        file.write(&LoadReport::new(
+            &urls.join(" "),
+            args.seed,
+            &outcome,
+            &verified,
+            &missed,
+        ))?;
     }
     Ok(if missed.is_empty() { 0 } else { SLO_MISSED })
 }

@@ -34,6 +34,8 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Where it goes, now and whenever it is made anew.
+    pub(super) address: SocketAddr,
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
     pub(super) reader: ResponseReader,
@@ -43,8 +45,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(address: SocketAddr) -> Self {
         Self {
+            address,
             stream: None,
             state: State::Down,
             reader: ResponseReader::default(),
@@ -54,9 +57,9 @@ impl Connection {
     }
 
     /// Begins to connect; a writable event says that it is done.
-    pub(super) fn connect(&mut self, address: SocketAddr, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(super) fn connect(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.close();
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect(self.address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
         self.state = State::Connecting;

@@ -31,6 +31,12 @@
 //! and that tick would be the median of every fast server. Connections are made before time zero and kept between runs.
 //! Arrivals that fall due while a batch of answers is handled are sent between two answers, not after the batch.
 //!
+//! # Several servers
+//!
+//! A stage of several nodes is loaded at all of them, without a balancer that would be measured too: connections go to the
+//! nodes in turn, and arrivals to the connection that has been idle longest. Nodes that answer alike get alike; one that
+//! stalls keeps its connections, and gets less until it answers.
+//!
 //! # Left out
 //!
 //! HTTP/2, TLS, pipelining, several threads. One core of generator saturates several cores of most of what is written in
@@ -42,9 +48,10 @@ mod outcome;
 mod run;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use mio::{Events, Poll, Token};
 
 pub use arrivals::{Arrivals, Schedule};
@@ -135,10 +142,9 @@ pub struct Watch<'a> {
     pub tick: &'a mut dyn FnMut(Duration),
 }
 
-/// Connections to one server, and the event loop that drives them.
+/// Connections to the nodes of one stage, and the event loop that drives them.
 #[derive(Debug)]
 pub struct Generator {
-    target: Target,
     poll: Poll,
     timer: Timer,
     connections: Vec<Connection>,
@@ -146,28 +152,28 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Makes the connections; a server that is not there is an error now, not during the run.
+    /// Makes the connections, to the targets in turn; a server that is not there is an error now, not during the run.
     ///
     /// # Errors
-    /// No connection, in words that say why.
-    pub fn connect(target: Target, connections: usize) -> Result<Self> {
+    /// No connection, in words that say why; or fewer connections than targets, which would leave one without load.
+    pub fn connect(targets: &[Target], connections: usize) -> Result<Self> {
+        ensure!(
+            (1..=connections).contains(&targets.len()),
+            "{connections} connection(s) cannot be spread over {} servers",
+            targets.len()
+        );
         rig::descriptors(connections, platform::raise_file_limit()).map_err(anyhow::Error::msg)?;
         let poll = Poll::new().context("the system gives no event queue")?;
         let timer = Timer::new(&poll, TIMER).context("the system gives no timer")?;
+        let addresses = targets.iter().map(|target| target.address).cycle();
         let mut generator = Self {
-            target,
             poll,
             timer,
-            connections: (0..connections.max(1)).map(|_| Connection::new()).collect(),
+            connections: addresses.take(connections).map(Connection::new).collect(),
             buffer: vec![0; 64 * 1024],
         };
         generator.ready()?;
         Ok(generator)
-    }
-
-    /// Where it sends.
-    pub fn target(&self) -> &Target {
-        &self.target
     }
 
     /// How many connections it has.
@@ -204,12 +210,13 @@ impl Generator {
                 connection.close();
             }
         }
-        let address = self.target.address;
-        let refused = |error: io::Error| anyhow!("cannot connect to {address}: {}", explain(&error));
+        let refused = |at: SocketAddr, error: io::Error| anyhow!("cannot connect to {at}: {}", explain(&error));
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
             let mut waiting = 0;
+            let mut slow = None;
             for (index, connection) in self.connections.iter_mut().enumerate() {
+                let address = connection.address;
                 match connection.state {
                     State::Idle | State::Busy(_) => continue,
                     State::Down if waiting >= CONNECT_AT_ONCE => {
@@ -217,19 +224,20 @@ impl Generator {
                         continue;
                     }
                     State::Down => connection
-                        .connect(address, self.poll.registry(), Token(index))
-                        .map_err(refused)?,
+                        .connect(self.poll.registry(), Token(index))
+                        .map_err(|error| refused(address, error))?,
                     State::Connecting => {}
                 }
-                if !connection.connected().map_err(refused)? {
+                if !connection.connected().map_err(|error| refused(address, error))? {
                     waiting += 1;
+                    slow = Some(address);
                 }
             }
-            if waiting == 0 {
+            let Some(slow) = slow else {
                 return Ok(());
-            }
+            };
             if Instant::now() >= deadline {
-                return Err(refused(io::ErrorKind::TimedOut.into()));
+                return Err(refused(slow, io::ErrorKind::TimedOut.into()));
             }
             self.timer
                 .wait(&mut self.poll, &mut events, Duration::from_millis(20))?;

@@ -338,17 +338,9 @@ impl<'a, W: Workload + ?Sized> Run<'a, W> {
 
     fn reconnect(&mut self, index: usize) {
         self.record.outcome.reconnects += 1;
-        let Generator {
-            connections,
-            poll,
-            target,
-            ..
-        } = &mut *self.generator;
+        let Generator { connections, poll, .. } = &mut *self.generator;
         // When this fails the connection stays down and the next sweep tries again.
-        if connections[index]
-            .connect(target.address, poll.registry(), Token(index))
-            .is_err()
-        {
+        if connections[index].connect(poll.registry(), Token(index)).is_err() {
             self.record.outcome.connect_errors += 1;
             connections[index].close();
         }

@@ -35,8 +35,8 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         None => "not pinned: it shares its core with the generator",
     };
     let server = BareServer::start(bench.setup.layout)?;
-    let mut generator = Generator::connect(Target::of(server.address), CONNECTIONS)?;
-    let runs = load(bench, &mut generator)?;
+    let mut generator = Generator::connect(&[Target::of(server.address)], CONNECTIONS)?;
+    let runs = load(bench, &mut generator, server.address)?;
     let used = Samples::new(runs.iter().map(|run| run.generator_cpu).collect()).quantile(0.5);
     drop(generator);
     server.stop()?;
@@ -52,14 +52,14 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    let mut generator = Generator::connect(Target::of(address), CONNECTIONS)?;
+    let mut generator = Generator::connect(&[Target::of(address)], CONNECTIONS)?;
     let layout = bench.setup.layout;
     let runs = thread::scope(|scope| {
         let responder = scope.spawn(move || {
             layout.pin_server();
             respond(&listener)
         });
-        let runs = load(bench, &mut generator);
+        let runs = load(bench, &mut generator, address);
         drop(generator); // closes the connections, which ends the responder
         responder.join().map_err(|_| anyhow!("the responder panicked"))??;
         runs
@@ -83,12 +83,12 @@ fn own_time(run: &Outcome) -> f64 {
 }
 
 /// Runs in closed loop, one to warm up and one a sample.
-fn load(bench: &Bench<'_>, generator: &mut Generator) -> Result<Vec<Outcome>> {
+fn load(bench: &Bench<'_>, generator: &mut Generator, address: SocketAddr) -> Result<Vec<Outcome>> {
     let effort = bench.setup.effort;
     let plan = Plan::closed(CONNECTIONS, effort.span * SPANS);
     let mut runs = Vec::new();
     for _ in 0..=effort.samples {
-        let mut workload = Get::new(generator.target());
+        let mut workload = Get::new(&Target::of(address));
         let mut watch = Watch {
             stop: bench.stop,
             tick: &mut |_| (),

@@ -119,6 +119,9 @@ pub struct StageReport {
     pub idea: String,
     /// Why it was not run; null when it was.
     pub skipped: Option<String>,
+    /// How many processes it was, beside each other on the same cores; left out where it was one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub nodes: u32,
     /// The engines beside its server; left out when there were none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<EngineReport>,
@@ -138,7 +141,7 @@ pub struct StageReport {
     pub p99_ms: Option<f64>,
     /// What gave first; null when skipped, or where the server has no ledger.
     pub bottleneck: Option<Bottleneck>,
-    /// Every resource just past the knee, the fullest first. With local engines `cpu` is that of all processes under test,
+    /// Every resource just past the knee, the fullest first, of all nodes together. With local engines `cpu` is that of all processes under test,
     /// and `cpu/server`, `cpu/postgres` what each of them took of it.
     pub ledger: Vec<Usage>,
     /// What the verdict was made from.
@@ -154,12 +157,22 @@ pub struct StageReport {
     /// What slowing the fullest resources has shown; left out where that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// What the server's CPU did at the knee; left out where that was not asked for.
+    /// What the CPU of the server, or of its first node, did at the knee; left out where that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileReport>,
 }
 
-/// What a server's CPU did at its knee.
+/// Most stages are one process.
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(nodes: &u32) -> bool {
+    *nodes == 1
+}
+
+/// What a server's CPU did at its knee; of several nodes, the first one's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileReport {
@@ -202,6 +215,7 @@ impl StageReport {
             stage: stage.name.clone(),
             idea: stage.idea.clone(),
             skipped: Some(reason.0),
+            nodes: stage.nodes,
             engines: Vec::new(),
             knee_rps: None,
             knee_min_rps: None,

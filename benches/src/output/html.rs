@@ -200,9 +200,8 @@ impl Page<'_> {
             );
             out += &list("Warnings", &found.warnings);
         }
-        if !stage.engines.is_empty() {
-            let engines: Vec<String> = stage.engines.iter().map(ToString::to_string).collect();
-            let _ = writeln!(out, "<p>Ran on {}.</p>", escaped(&engines.join(" and ")));
+        if let Some(ran) = markdown::ran(stage) {
+            let _ = writeln!(out, "<p>Ran {}.</p>", escaped(&ran));
         }
         out += &self.ledger(index, stage);
         match &stage.proof {

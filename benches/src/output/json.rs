@@ -125,7 +125,7 @@ impl From<&Latencies> for Quantiles {
 pub struct LoadReport {
     /// Version of this shape.
     pub schema: u32,
-    /// What was loaded.
+    /// What was loaded; of several servers the URLs with a space between.
     pub url: String,
     /// The seed of arrivals and data.
     pub seed: u64,

@@ -39,11 +39,24 @@ pub fn block(report: &ClimbReport, run: &str) -> String {
     if let Some((resource, factor)) = &report.slowed {
         let _ = writeln!(out, "`{resource}` was slowed by {factor} all the while.");
     }
-    for stage in report.stages.iter().filter(|stage| !stage.engines.is_empty()) {
-        let engines: Vec<String> = stage.engines.iter().map(ToString::to_string).collect();
-        let _ = writeln!(out, "`{}` ran on {}.", stage.stage, engines.join(" and "));
+    for stage in &report.stages {
+        if let Some(ran) = ran(stage) {
+            let _ = writeln!(out, "`{}` ran {ran}.", stage.stage);
+        }
     }
     out
+}
+
+/// `as 2 nodes on postgres 15.18 (local)`: what a stage was beside one server, if anything.
+pub fn ran(stage: &StageReport) -> Option<String> {
+    if stage.skipped.is_some() {
+        return None;
+    }
+    let nodes = (stage.nodes > 1).then(|| format!("as {} nodes", stage.nodes));
+    let engines: Vec<String> = stage.engines.iter().map(ToString::to_string).collect();
+    let engines = (!engines.is_empty()).then(|| format!("on {}", engines.join(" and ")));
+    let ran: Vec<String> = nodes.into_iter().chain(engines).collect();
+    (!ran.is_empty()).then(|| ran.join(" "))
 }
 
 /// The file of a run's picture, beside the README that shows it: `climb-NAME.svg` for `.../NAME.json`.

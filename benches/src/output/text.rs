@@ -90,7 +90,7 @@ pub fn climb(report: &ClimbReport) {
         println!("{resource} was slowed by {factor} all the while");
     }
     if let Some(cores) = report.server_cpu_cores {
-        println!("each server may use {cores} of a core");
+        println!("each stage may use {cores} of a core");
     }
     println!();
     let colour = paint::wanted(&std::io::stdout());
@@ -164,6 +164,12 @@ fn details(stage: &StageReport, colour: bool) {
     }
     if let Some(found) = &stage.profile {
         profile::print(found);
+    }
+    if stage.nodes > 1 {
+        println!(
+            "  nodes: {} beside each other on the same cores; the ledger is that of all together",
+            stage.nodes
+        );
     }
     if !stage.engines.is_empty() {
         println!("  engines: {}", engines(stage));

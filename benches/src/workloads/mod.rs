@@ -13,7 +13,8 @@ use crate::workload::Workload;
 /// What a workload needs to know.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The server.
+    /// The server; of several nodes the first. Its host is in every request, whichever node that goes to, as the name of a
+    /// service is behind a balancer.
     pub target: Target,
     /// The key for writes.
     pub key: Option<String>,

@@ -97,7 +97,7 @@ pub(crate) fn stalling(from: Duration, length: Duration) -> SocketAddr {
 
 /// Runs a plan against a server.
 pub(crate) fn run(address: SocketAddr, connections: usize, workload: &mut dyn Workload, plan: &Plan) -> Outcome {
-    let mut generator = Generator::connect(Target::of(address), connections).unwrap();
+    let mut generator = Generator::connect(&[Target::of(address)], connections).unwrap();
     let mut watch = Watch {
         stop: &Stop::default(),
         tick: &mut |_| (),

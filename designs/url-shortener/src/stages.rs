@@ -174,6 +174,7 @@ impl Stage {
                     resource: "postgres_pool",
                     flag: "postgres-connections",
                 }],
+                ..Traits::default()
             },
         }
     }

@@ -4,12 +4,25 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 /// What one stage is beside its name and idea.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Traits {
     /// Engines that must run beside it: `postgres`, `redis`.
     pub needs: &'static [&'static str],
     /// Capacities that a flag sets.
     pub knobs: Vec<Knob>,
+    /// How many processes of it run beside each other at least: below that it is not the stage that it says it is.
+    pub nodes: u32,
+}
+
+/// One process that needs nothing.
+impl Default for Traits {
+    fn default() -> Self {
+        Self {
+            needs: &[],
+            knobs: Vec::new(),
+            nodes: 1,
+        }
+    }
 }
 
 /// A capacity of the ledger that can be turned.
@@ -48,8 +61,6 @@ struct Stage {
     traits: Traits,
     /// Processes that make it up.
     roles: [&'static str; 1],
-    /// How many of each it takes at least.
-    nodes: u32,
 }
 
 /// The stages in order, as JSON: their names and ideas from the enum that the flag `--stage` has, the rest from `traits`.
@@ -64,7 +75,6 @@ pub fn describe<S: ValueEnum>(design: &'static str, traits: impl Fn(&S) -> Trait
             idea: value.get_help().map(ToString::to_string).unwrap_or_default(),
             traits,
             roles: ["all"],
-            nodes: 1,
         })
     });
     let description = Description {
@@ -74,4 +84,31 @@ pub fn describe<S: ValueEnum>(design: &'static str, traits: impl Fn(&S) -> Trait
     };
     // Strings and numbers alone: nothing that could fail.
     serde_json::to_string_pretty(&description).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, ValueEnum)]
+    enum Two {
+        /// One process.
+        Alone,
+        /// Several.
+        Together,
+    }
+
+    #[test]
+    fn a_stage_is_one_process_unless_it_says_more() {
+        let text = describe("two", |stage: &Two| match stage {
+            Two::Alone => Traits::default(),
+            Two::Together => Traits {
+                nodes: 3,
+                ..Traits::default()
+            },
+        });
+        let described: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let nodes = |stage: usize| &described["stages"][stage]["nodes"];
+        assert_eq!((nodes(0), nodes(1)), (&1.into(), &3.into()));
+    }
 }
