@@ -115,7 +115,7 @@ fn every_error_is_one_line() {
         .local_addr()
         .unwrap();
     let url = format!("http://{free}/");
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["load", "--get", &url], "connection refused"),
         (&["load", "--get", "https://localhost/"], "plain http"),
         (
@@ -133,6 +133,10 @@ fn every_error_is_one_line() {
         (&["load", "no-such", "--url", &url], "there is no design `no-such`"),
         (&["climb", "no-such"], "there is no design `no-such`"),
         (&["climb", "url-shortener", "--mix", "x=1"], "redirect, create, unknown"),
+        (
+            &["load", "id-generator", "--url", &url, "--mix", "x=1"],
+            "single, batch, decode, bulk",
+        ),
     ];
     for (args, part) in cases {
         let output = lab(args);
@@ -162,7 +166,9 @@ fn wrong_usage_ends_with_2() {
 fn designs_are_listed() {
     let output = lab(&["list"]);
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("url-shortener: "));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.starts_with("url-shortener: "), "{text}");
+    assert!(text.contains("\nid-generator: 85 % single ids"), "{text}");
 }
 
 #[test]

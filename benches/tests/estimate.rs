@@ -214,6 +214,34 @@ fn a_stage_whose_numbers_were_not_measured_says_which() {
     );
 }
 
+/// What a layout fixes takes as long on every machine, and is no number that could be missing.
+#[test]
+fn a_demand_may_be_a_time_that_no_machine_changes() {
+    let numbers = numbers();
+    let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args([
+            "estimate",
+            "id-generator",
+            "--dau",
+            "100M",
+            "--explain",
+            "--cores",
+            "64",
+        ])
+        .args(["--set", "bulks-per-user=100", "--numbers", numbers.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = text(&output.stdout);
+    for part in [
+        // 1,000 ids of the 4,096 that a millisecond has.
+        "(bulk) x 0.244 x millisecond 1.00 ms = 222 us: of the numbers that a millisecond has",
+        "the lowest is sequence",
+        "leased",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 #[test]
 fn every_error_is_one_line() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cli::EstimateArgs;
 use crate::estimate::knee::{self, Comparison, Seconds};
 use crate::estimate::traffic::{Population, traffic};
-use crate::estimate::{Action, Assumptions, Stage, nines};
+use crate::estimate::{Action, Assumptions, MILLISECOND, Stage, nines};
 use crate::output::climb::ClimbReport;
 use crate::output::estimate::{self as output, AssumptionReport, EstimateReport, Held, Nines, StageEstimate};
 use crate::output::json::{self, OutputFile, SCHEMA};
@@ -102,8 +102,11 @@ fn seconds(numbers: &NumbersReport) -> Result<Seconds> {
             number.seconds
         );
     }
-    let all = numbers.numbers.iter();
-    Ok(all.map(|number| (number.key.clone(), number.seconds)).collect())
+    let measured = numbers
+        .numbers
+        .iter()
+        .map(|number| (number.key.clone(), number.seconds));
+    Ok(measured.chain([(MILLISECOND.to_owned(), 1e-3)]).collect())
 }
 
 fn climb(file: &Path, design: &str) -> Result<(PathBuf, ClimbReport)> {

@@ -166,6 +166,9 @@ pub enum Capacity {
     Fixed(f64),
 }
 
+/// What takes as long on every machine: a demand that a format or a protocol fixes is a number of these.
+pub const MILLISECOND: &str = "millisecond";
+
 /// Names of kinds of operations.
 pub type Kinds = &'static [&'static str];
 
@@ -176,7 +179,7 @@ pub struct Term {
     pub kinds: Kinds,
     /// How many of them.
     pub times: f64,
-    /// What: a key of `lab numbers`.
+    /// What: a key of `lab numbers`, or [`MILLISECOND`].
     pub number: &'static str,
     /// Why.
     pub why: &'static str,

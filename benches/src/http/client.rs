@@ -94,6 +94,17 @@ impl Client {
             .with_context(|| format!("POST http://{}{path}", self.target.host))
     }
 
+    /// Sends a POST without a body to a path. As for [`Client::post_json`], no answer leaves open whether it was executed.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub fn post(&mut self, path: &str) -> Result<Answer> {
+        let mut bytes = Vec::with_capacity(256);
+        request::post(&mut bytes, &self.target.host, path, self.key.as_deref());
+        self.send(&bytes)
+            .with_context(|| format!("POST http://{}{path}", self.target.host))
+    }
+
     fn send(&mut self, bytes: &[u8]) -> Result<Answer> {
         let result = self.exchange(bytes);
         if !matches!(&result, Ok(answer) if answer.keep_alive) {

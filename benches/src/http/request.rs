@@ -67,6 +67,21 @@ pub fn get(out: &mut Vec<u8>, host: &str, path: &[u8]) {
 
 /// Appends a POST request with a JSON body; `key` goes into `Authorization: Bearer`.
 pub fn post_json(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>, body: &[u8]) {
+    post_head(out, host, path, key);
+    out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "{}", body.len());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+/// Appends a POST request without a body; `key` as for [`post_json`].
+pub fn post(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>) {
+    post_head(out, host, path, key);
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+fn post_head(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>) {
     out.extend_from_slice(b"POST ");
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
@@ -75,11 +90,7 @@ pub fn post_json(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>, b
         out.extend_from_slice(b"\r\nAuthorization: Bearer ");
         out.extend_from_slice(key.as_bytes());
     }
-    out.extend_from_slice(b"\r\nContent-Type: application/json\r\nContent-Length: ");
-    // Writing into a Vec cannot fail.
-    let _ = write!(out, "{}", body.len());
-    out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(body);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -99,6 +110,18 @@ mod tests {
             "[::1]:9".parse().unwrap()
         );
         assert_eq!(Target::parse("http://127.0.0.1").unwrap().address.port(), 80);
+    }
+
+    #[test]
+    fn a_post_has_a_length_whether_it_has_a_body_or_not() {
+        let mut bytes = Vec::new();
+        post(&mut bytes, "h", "/a?b=1", Some("k"));
+        post_json(&mut bytes, "h", "/c", None, b"{}");
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            "POST /a?b=1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer k\r\nContent-Length: 0\r\n\r\n\
+             POST /c HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        );
     }
 
     #[test]

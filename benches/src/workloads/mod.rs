@@ -1,6 +1,7 @@
 //! One file a design: what its users do, and how to tell that it did what it promised.
 
 pub mod get;
+pub mod id_generator;
 pub mod planted;
 pub mod url_shortener;
 
@@ -27,10 +28,16 @@ pub struct Options {
 }
 
 /// The designs that have a workload, with what their users do.
-pub const DESIGNS: [(&str, &str); 1] = [(
-    "url-shortener",
-    "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
-)];
+pub const DESIGNS: [(&str, &str); 2] = [
+    (
+        "url-shortener",
+        "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
+    ),
+    (
+        "id-generator",
+        "85 % single ids, 10 % batches of 100, 5 % ids decoded; 1,000 at once by --mix bulk=1",
+    ),
+];
 
 /// What `lab planted` climbs: no design, so it is in no list.
 pub const PLANTED: &str = "planted";
@@ -42,6 +49,7 @@ pub const PLANTED: &str = "planted";
 pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
     match design {
         "url-shortener" => Ok(Box::new(url_shortener::UrlShortener::new(options)?)),
+        "id-generator" => Ok(Box::new(id_generator::IdGenerator::new(options)?)),
         PLANTED => Ok(Box::new(planted::Planted::new(options))),
         _ => bail!(unknown(design)),
     }
@@ -54,6 +62,7 @@ pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
 pub fn envelope(design: &str) -> Result<Envelope> {
     match design {
         "url-shortener" => Ok(url_shortener::envelope::ENVELOPE),
+        "id-generator" => Ok(id_generator::envelope::ENVELOPE),
         _ => bail!(unknown(design)),
     }
 }
