@@ -1,4 +1,4 @@
-//! One contract, many adapters: the same async functions run against each of them.
+//! One contract, many adapters: the same async functions run against each of them; and one behaviour, many stages.
 //!
 //! A port's contract is worth what its tests are, and those are written once. Each case
 //! is an async function over *any* adapter; [`contract!`](crate::contract!) makes a test
@@ -98,6 +98,42 @@ macro_rules! contract_of_one_adapter {
                         let fixture = super::$adapter().await;
                         super::$case(fixture.adapter()).await;
                     });
+                }
+            )+
+        }
+    };
+}
+
+/// Makes a test of each behaviour in each stage, `stage::behaviour`. A behaviour is a function that takes a stage's name;
+/// one that is written and not listed is dead code.
+///
+/// ```
+/// fn answers(stage: &str) {
+///     assert!(["naive", "scaled"].contains(&stage));
+/// }
+///
+/// testkit::stages! {
+///     stages: [naive, scaled],
+///     behaviours: [answers],
+/// }
+/// ```
+#[macro_export]
+macro_rules! stages {
+    (stages: [$($stage:ident),+ $(,)?], behaviours: $behaviours:tt $(,)?) => {
+        $($crate::behaviours_of_one_stage!($stage, $behaviours);)+
+    };
+}
+
+/// The inner half of [`stages!`](crate::stages!): one module, one test a behaviour.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! behaviours_of_one_stage {
+    ($stage:ident, [$($behaviour:ident),+ $(,)?]) => {
+        mod $stage {
+            $(
+                #[test]
+                fn $behaviour() {
+                    super::$behaviour(stringify!($stage));
                 }
             )+
         }

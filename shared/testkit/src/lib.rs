@@ -8,7 +8,9 @@
 //! | [`server`] | a design's binary as a child process: ready, killed, stopped, continued, terminated |
 //! | [`http`] | a small HTTP client that can also send bytes that no client would send |
 //! | [`scripts`] | recorded conversations: a readable file of requests and the answers they must get |
-//! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test |
+//! | [`problems`] | the shape that every error has |
+//! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test; the same for stages |
+//! | [`wait`] | waiting for a condition, with a bound |
 //! | [`clock`] | time that moves when the test says so |
 //!
 //! What starts an engine, and sees that nothing is left of it, is the crate `engines` (`shared/engines`): the lab needs
@@ -23,5 +25,7 @@ pub mod clock;
 pub mod contract;
 pub mod engines;
 pub mod http;
+pub mod problems;
 pub mod scripts;
 pub mod server;
+pub mod wait;

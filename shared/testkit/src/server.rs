@@ -189,6 +189,20 @@ impl Drop for Server {
     }
 }
 
+/// The sum of a metric of a server over all its lines that have these labels, `status="500"` and the like.
+///
+/// # Panics
+/// When the server does not tell.
+pub fn metric(server: &Server, name: &str, labels: &[&str]) -> f64 {
+    let page = crate::http::get(server.admin(), "/metrics").expect("a server tells its metrics");
+    let lines = page.text().lines().filter(|line| {
+        let rest = line.strip_prefix(name).unwrap_or_default();
+        (rest.starts_with('{') || rest.starts_with(' ')) && labels.iter().all(|label| rest.contains(label))
+    });
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
+
 /// A server that reads the head of one request, sends these bytes and closes.
 #[cfg(test)]
 pub(crate) fn canned(answer: &'static str) -> SocketAddr {

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -30,38 +29,25 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_url-shortener");
 /// How many names a server claims at once here: few, so that tests meet the seams between blocks.
 pub(crate) const BLOCK: u64 = 100;
 
-/// Longer than anything that is waited for takes; reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 #[allow(unused_macros, reason = "as above")]
 /// Makes a test of each behaviour in each stage, `stage::behaviour`, from functions of a stage's name.
 macro_rules! every_stage {
     ($($behaviour:ident),+ $(,)?) => {
-        crate::common::one_stage!(single_table, $($behaviour),+);
-        crate::common::one_stage!(cached, $($behaviour),+);
-        crate::common::one_stage!(pregenerated, $($behaviour),+);
-        crate::common::one_stage!(permuted, $($behaviour),+);
-        crate::common::one_stage!(shared, $($behaviour),+);
-    };
-}
-
-#[allow(unused_macros, reason = "as above")]
-/// The inner half of `every_stage`.
-macro_rules! one_stage {
-    ($stage:ident, $($behaviour:ident),+) => {
-        mod $stage {
-            $(
-                #[test]
-                fn $behaviour() {
-                    super::$behaviour(stringify!($stage));
-                }
-            )+
+        testkit::stages! {
+            stages: [single_table, cached, pregenerated, permuted, shared],
+            behaviours: [$($behaviour),+],
         }
     };
 }
 
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use {every_stage, one_stage};
+pub(crate) use every_stage;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use testkit::problems::{assert_problem, assert_problem_body};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use testkit::server::metric;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use testkit::wait::wait_until;
 
 /// A data directory, gone at the end; and databases of its own on real engines, once a stage needs them.
 pub(crate) struct Site {
@@ -184,7 +170,7 @@ impl Database {
             kind,
         };
         if let Kind::Sqlite = kind {
-            database.run(&format!("PRAGMA busy_timeout = {}", PATIENCE.as_millis()));
+            database.run("PRAGMA busy_timeout = 20000");
         }
         database
     }
@@ -307,83 +293,4 @@ impl Client {
 
 pub(crate) fn code_in(answer: &Answer) -> String {
     answer.json()["code"].as_str().unwrap().to_owned()
-}
-
-/// Waits until something holds. Nothing here waits for time alone.
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "after {PATIENCE:?}, still not: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The sum of a metric over all its lines that have these labels, `status="500"` and the like.
-pub(crate) fn metric(server: &Server, name: &str, labels: &[&str]) -> f64 {
-    let page = testkit::http::get(server.admin(), "/metrics").unwrap();
-    let lines = page.text().lines().filter(|line| {
-        let rest = line.strip_prefix(name).unwrap_or_default();
-        (rest.starts_with('{') || rest.starts_with(' ')) && labels.iter().all(|label| rest.contains(label))
-    });
-    lines
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum()
-}
-
-/// Fails unless an error looks as all of ours do.
-pub(crate) fn assert_problem(answer: &Answer, what: &str) {
-    assert_eq!(
-        answer.header("content-type"),
-        Some("application/problem+json"),
-        "{what}: {answer:?}"
-    );
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}: {answer:?}");
-    assert_eq!(
-        answer.header("x-content-type-options"),
-        Some("nosniff"),
-        "{what}: {answer:?}"
-    );
-    assert_problem_body(&answer.json(), answer.status, what);
-    if answer.status == 503 {
-        assert!(answer.header("retry-after").is_some(), "{what}: {answer:?}");
-    }
-}
-
-/// The same for the body alone, which also stands within the answers of a batch.
-pub(crate) fn assert_problem_body(body: &Value, status: u16, what: &str) {
-    const MEMBERS: [&str; 9] = [
-        "type",
-        "title",
-        "status",
-        "instance",
-        "code",
-        "outcome",
-        "detail",
-        "retry_after_ms",
-        "errors",
-    ];
-    let text = |member: &str| {
-        body[member]
-            .as_str()
-            .unwrap_or_else(|| panic!("{what}: no `{member}` in {body}"))
-    };
-    assert_eq!(body["status"], status, "{what}: {body}");
-    assert_eq!(text("type"), format!("/problems/{}", text("code")), "{what}");
-    assert!(
-        !text("title").is_empty() && text("instance").starts_with("/req/"),
-        "{what}: {body}"
-    );
-    assert!(matches!(text("outcome"), "not_executed" | "unknown"), "{what}: {body}");
-    let members = body.as_object().unwrap().keys();
-    let foreign: Vec<_> = members.filter(|member| !MEMBERS.contains(&member.as_str())).collect();
-    assert!(foreign.is_empty(), "{what}: {foreign:?}");
-    let errors = body["errors"].as_array().cloned().unwrap_or_default();
-    let echoes = errors.iter().flat_map(|error| [&error["pointer"], &error["reason"]]);
-    for echo in echoes.chain(body.get("detail")) {
-        let echo = echo.as_str().unwrap_or_else(|| panic!("{what}: {body}"));
-        assert!(
-            echo.chars().count() <= 100 && !echo.chars().any(char::is_control),
-            "{what}: {body}"
-        );
-    }
 }
