@@ -4,19 +4,18 @@
 //!
 //! A database finds a row by its key in a B-tree. A key that is larger than all before it goes to the right edge of the tree:
 //! always the same few pages, which are in the cache and are written once they are full. A random key goes anywhere, so each
-//! row of a commit changes a page of its own, pages are split in the middle and stay two thirds full, and a tree that does not
-//! fit in the cache has its pages fetched before they can be changed. What of this is felt, and from which size on, is what is
-//! measured here.
+//! row of a commit may change a page of its own, pages are split in the middle, and a tree that does not fit in the cache has
+//! its pages fetched before they can be changed. What of this is felt, and from which size on, is what is measured here.
 //!
 //! # How
 //!
 //! - Each kind has a table of its own in a database of its own, an engine of its own in Postgres, so that none fills the cache
 //!   of another, and each has a log of its own to be counted.
-//! - The rows are inserted in ten slices, and the tables take turns: the first slice of each, then the second of each, beginning
-//!   with another table each time. What the machine does meanwhile, it does to all.
+//! - All of it twice, with a cache that the index of a million random keys fits into, and with one that it does not.
+//! - The rows are inserted in ten slices, and all tables of an engine take turns, with either cache: the first slice of each,
+//!   then the second of each, in an order that is drawn anew each time. What the machine does meanwhile, it does to all.
 //! - A commit has [`ROWS_A_COMMIT`] rows in one statement, and is durable: a server that groups its commits. Only commits are
 //!   timed. Keys are made beforehand, by the seed and by a clock that ticks once in [`KEYS_A_MS`](kinds::KEYS_A_MS) keys.
-//! - All of it twice, with a cache that the index of a million random keys fits into, and with one that it does not.
 //! - At the end every table must hold as many rows as were sent.
 //!
 //! # What the figures are not
@@ -32,6 +31,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::layout::Layout;
@@ -142,7 +144,7 @@ impl Bench<'_> {
     }
 
     /// Fills the tables in turns; each comes with its kind of key and whether it is ordered by it.
-    fn fill<T: Table>(&self, title: &str, tables: Vec<(Kind, bool, T)>) -> Result<Vec<KeyTable>> {
+    fn fill<T: Table>(&self, engine: &str, tables: Vec<(Kind, bool, T)>) -> Result<Vec<KeyTable>> {
         let mut lanes: Vec<Lane<T>> = tables
             .into_iter()
             .map(|(kind, clustered, table)| Lane {
@@ -153,19 +155,30 @@ impl Bench<'_> {
                 slices: Vec::new(),
             })
             .collect();
-        let shares: Vec<u64> = (0..=SLICES).map(|slice| share(self.setup.rows, slice)).collect();
-        for (turn, ends) in shares.windows(2).enumerate() {
-            // Whoever follows the one that writes most has the disk's worst time: not always the same.
-            let first = turn % lanes.len();
-            lanes.rotate_left(first);
-            for lane in &mut lanes {
-                lane.fill(ends[1] - ends[0], self.stop)?;
+        // Whoever follows the one that writes most has the disk's worst time: never the same in each turn.
+        let mut order: Vec<usize> = (0..lanes.len()).collect();
+        let mut rng = SmallRng::seed_from_u64(self.setup.seed);
+        for turn in 0..SLICES {
+            let (before, after) = (share(self.setup.rows, turn), share(self.setup.rows, turn + 1));
+            order.shuffle(&mut rng);
+            for lane in &order {
+                lanes[*lane].fill(after - before, self.stop)?;
             }
-            lanes.rotate_right(first);
-            self.progress.line(&format!("{title}: {} rows in each table", ends[1]));
+            self.progress
+                .line(&format!("{engine}: {after} rows in each of {} tables", lanes.len()));
         }
         lanes.into_iter().map(|lane| lane.finish(self.setup.rows)).collect()
     }
+}
+
+/// Tables that were filled together, by the cache that they had.
+fn runs(engine: &str, caches: impl IntoIterator<Item = u64>, tables: &[KeyTable], each: usize) -> Vec<KeysRun> {
+    let run = |(cache_bytes, tables): (u64, &[KeyTable])| KeysRun {
+        engine: engine.to_owned(),
+        cache_bytes,
+        tables: tables.to_vec(),
+    };
+    caches.into_iter().zip(tables.chunks(each)).map(run).collect()
 }
 
 /// Rows in the table after so many slices.

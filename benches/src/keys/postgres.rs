@@ -30,22 +30,19 @@ pub(super) fn find(bench: &Bench<'_>) -> Result<Need, String> {
 }
 
 pub(super) fn measure(bench: &Bench<'_>, need: &Need) -> Result<Vec<KeysRun>> {
-    let run = |(cache_bytes, args): (u64, [&'static str; 2])| run(bench, need.clone().with(&args), cache_bytes);
-    CACHES.into_iter().map(run).collect()
-}
-
-fn run(bench: &Bench<'_>, need: Need, cache_bytes: u64) -> Result<KeysRun> {
-    let need = [need];
-    let version = needs::to_start(&need).unwrap_or_default();
+    let all = CACHES
+        .into_iter()
+        .flat_map(|(_, args)| Kind::ALL.map(|kind| (args, kind)));
+    let open = |(args, kind): ([&'static str; 2], Kind)| {
+        let need = [need.clone().with(&args)];
+        Ok((kind, false, PostgresTable::open(bench, &need, kind)?))
+    };
+    let tables: Result<Vec<_>> = all.map(open).collect();
+    let version = needs::to_start(std::slice::from_ref(need)).unwrap_or_default();
     let engine = version.replace("postgres ", "Postgres ");
-    let open = |kind| Ok((kind, false, PostgresTable::open(bench, &need, kind)?));
-    let tables: Result<Vec<_>> = Kind::ALL.into_iter().map(open).collect();
-    let title = format!("{engine}, cache of {} KiB", cache_bytes >> 10);
-    Ok(KeysRun {
-        engine,
-        cache_bytes,
-        tables: bench.fill(&title, tables?)?,
-    })
+    let filled = bench.fill(&engine, tables?)?;
+    let caches = CACHES.map(|(bytes, _)| bytes);
+    Ok(super::runs(&engine, caches, &filled, Kind::ALL.len()))
 }
 
 /// One table in an engine of its own.

@@ -35,33 +35,20 @@ const TABLES: [(Kind, bool); 7] = [
 const FRAME_HEADER: u64 = 24;
 
 pub(super) fn measure(bench: &Bench<'_>) -> Result<Vec<KeysRun>> {
-    CACHES.into_iter().map(|cache| run(bench, cache)).collect()
-}
-
-fn run(bench: &Bench<'_>, cache_bytes: u64) -> Result<KeysRun> {
-    // Removed after all that has files in it.
-    let folder = tempfile::tempdir_in(bench.setup.data_root)?;
-    let tables: Result<Vec<_>> = TABLES
-        .into_iter()
-        .map(|(kind, clustered)| {
-            Ok((
-                kind,
-                clustered,
-                SqliteTable::open(folder.path(), kind, clustered, cache_bytes)?,
-            ))
-        })
-        .collect();
-    let tables = tables?;
-    let engine = match tables.first() {
-        Some((_, _, table)) => format!("SQLite {}", table.text("SELECT sqlite_version()")?),
-        None => "SQLite".to_owned(),
+    let root = bench.setup.data_root;
+    let all = CACHES.into_iter().flat_map(|cache| TABLES.map(|table| (cache, table)));
+    let open = |(cache_bytes, (kind, clustered))| {
+        let table = SqliteTable::open(root, kind, clustered, cache_bytes)?;
+        Ok((kind, clustered, table))
     };
-    let title = format!("{engine}, cache of {} KiB", cache_bytes >> 10);
-    Ok(KeysRun {
-        engine,
-        cache_bytes,
-        tables: bench.fill(&title, tables)?,
-    })
+    let tables: Result<Vec<_>> = all.map(open).collect();
+    let tables = tables?;
+    let version = tables
+        .first()
+        .map(|(_, _, table)| table.text("SELECT sqlite_version()"));
+    let engine = format!("SQLite {}", version.transpose()?.unwrap_or_default());
+    let filled = bench.fill(&engine, tables)?;
+    Ok(super::runs(&engine, CACHES, &filled, TABLES.len()))
 }
 
 /// One table in a database of its own.

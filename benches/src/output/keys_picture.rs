@@ -9,6 +9,7 @@ use crate::keys::Kind;
 use crate::output::keys::{KeyTable, KeysReport, KeysRun, Slice};
 use crate::output::keys_table::{name, title};
 use crate::output::picture::{BOLD_LETTER, Canvas, Width, colour, short};
+use crate::output::text::grouped;
 
 /// Between a panel and the next, with room for the labels of its axis.
 const GAP: f64 = 28.0;
@@ -32,7 +33,8 @@ pub fn svg(report: &KeysReport) -> String {
         canvas.paragraph(&format!(
             "Rows of a key and {} bytes, {} a commit, each commit durable. Across: rows in the table. Hollow: the rows themselves \
              are stored in the order of the key. Left and right differ in the database's own cache alone, and share a scale.",
-            report.payload_bytes, report.rows_a_commit
+            report.payload_bytes,
+            grouped(&report.rows_a_commit.to_string())
         ));
         legend(&mut canvas, &runs);
         for engine in runs.chunk_by(|one, other| one.engine == other.engine) {
