@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use ::ledger::Ledger;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection};
 use stores::migrations;
 use tokio::runtime::Runtime;
@@ -30,12 +30,13 @@ pub(super) fn find(bench: &Bench<'_>) -> Result<Need, String> {
 }
 
 pub(super) fn measure(bench: &Bench<'_>, need: &Need) -> Result<Vec<KeysRun>> {
-    let all = CACHES
-        .into_iter()
-        .flat_map(|(_, args)| Kind::ALL.map(|kind| (args, kind)));
-    let open = |(args, kind): ([&'static str; 2], Kind)| {
+    let all = CACHES.into_iter().flat_map(|cache| Kind::ALL.map(|kind| (cache, kind)));
+    let open = |((cache_bytes, args), kind): ((u64, [&'static str; 2]), Kind)| {
         let need = [need.clone().with(&args)];
-        Ok((kind, false, PostgresTable::open(bench, &need, kind)?))
+        let mut table = PostgresTable::open(bench, &need, kind)?;
+        let cache = table.number("SELECT pg_size_bytes(current_setting('shared_buffers'))")?;
+        ensure!(cache == cache_bytes, "the cache of Postgres is not what was asked for");
+        Ok((kind, false, table))
     };
     let tables: Result<Vec<_>> = all.map(open).collect();
     let version = needs::to_start(std::slice::from_ref(need)).unwrap_or_default();

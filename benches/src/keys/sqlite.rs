@@ -60,6 +60,7 @@ struct SqliteTable {
     /// What the log held after the last commit, and how much has gone through it.
     log: Log,
     frames: u64,
+    cache_bytes: u64,
     _folder: TempDir,
 }
 
@@ -112,6 +113,7 @@ impl SqliteTable {
                 checkpointed: 0,
             },
             frames: 0,
+            cache_bytes,
             _folder: folder,
         };
         table.log = table.look_at_log()?;
@@ -175,6 +177,12 @@ impl Table for SqliteTable {
     }
 
     fn facts(&mut self) -> Result<Facts> {
+        // In KiB when negative. At the end, because a pool that had replaced its connection would have lost it.
+        let cache = self.number("SELECT -cache_size FROM pragma_cache_size")?;
+        ensure!(
+            cache == Some(self.cache_bytes >> 10),
+            "the cache of SQLite is not what was asked for"
+        );
         let page = self
             .number("PRAGMA page_size")?
             .context("a database without a page size")?;

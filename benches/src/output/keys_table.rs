@@ -22,7 +22,7 @@ pub fn print(report: &KeysReport) {
     print!("{}", text(report));
 }
 
-/// What [`print`] prints.
+/// The same as a text.
 pub fn text(report: &KeysReport) -> String {
     let mut out = String::new();
     let machine = &report.machine;
