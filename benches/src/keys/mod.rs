@@ -15,7 +15,7 @@
 //! - The rows are inserted in ten slices, and all tables of an engine take turns, with either cache: the first slice of each,
 //!   then the second of each, in an order that is drawn anew each time. What the machine does meanwhile, it does to all.
 //! - A commit has [`ROWS_A_COMMIT`] rows in one statement, and is durable: a server that groups its commits. Only commits are
-//!   timed. Keys are made beforehand, by the seed and by a clock that ticks once in [`KEYS_A_MS`](kinds::KEYS_A_MS) keys.
+//!   timed. Keys are made beforehand, by the seed and by a clock that ticks once in [`KEYS_A_MS`] keys.
 //! - At the end every table must hold as many rows as were sent.
 //!
 //! # What the figures are not
@@ -162,7 +162,11 @@ impl Bench<'_> {
             let (before, after) = (share(self.setup.rows, turn), share(self.setup.rows, turn + 1));
             order.shuffle(&mut rng);
             for lane in &order {
-                lanes[*lane].fill(after - before, self.stop)?;
+                let lane = &mut lanes[*lane];
+                lane.fill(after - before, self.stop).with_context(|| {
+                    let name = keys_table::name(lane.kind, lane.clustered);
+                    format!("{engine}, {name}, after {before} rows")
+                })?;
             }
             self.progress
                 .line(&format!("{engine}: {after} rows in each of {} tables", lanes.len()));

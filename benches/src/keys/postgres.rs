@@ -33,7 +33,7 @@ pub(super) fn measure(bench: &Bench<'_>, need: &Need) -> Result<Vec<KeysRun>> {
     let all = CACHES.into_iter().flat_map(|cache| Kind::ALL.map(|kind| (cache, kind)));
     let open = |((cache_bytes, args), kind): ((u64, [&'static str; 2]), Kind)| {
         let need = [need.clone().with(&args)];
-        let mut table = PostgresTable::open(bench, &need, kind)?;
+        let mut table = PostgresTable::open(bench, &need, kind).context("cannot open Postgres")?;
         let cache = table.number("SELECT pg_size_bytes(current_setting('shared_buffers'))")?;
         ensure!(cache == cache_bytes, "the cache of Postgres is not what was asked for");
         Ok((kind, false, table))

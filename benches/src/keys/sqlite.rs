@@ -38,7 +38,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Vec<KeysRun>> {
     let root = bench.setup.data_root;
     let all = CACHES.into_iter().flat_map(|cache| TABLES.map(|table| (cache, table)));
     let open = |(cache_bytes, (kind, clustered))| {
-        let table = SqliteTable::open(root, kind, clustered, cache_bytes)?;
+        let table = SqliteTable::open(root, kind, clustered, cache_bytes).context("cannot open SQLite")?;
         Ok((kind, clustered, table))
     };
     let tables: Result<Vec<_>> = all.map(open).collect();
