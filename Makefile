@@ -13,7 +13,7 @@ API_KEY ?= loadbearing-local
 up load: export API_KEY := $(API_KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help climb profile planted numbers run load up logs down test deps check bench ratios report tools
+.PHONY: help climb profile planted numbers keys run load up logs down test deps check bench ratios report tools
 
 help: ## this list
 	@echo "usage: make TARGET [D=design, default $(D)]"
@@ -34,6 +34,10 @@ planted: tools ## check the lab itself: faults that are known, each to be named 
 numbers: tools ## what this machine does: memory, locks, disk, databases, HTTP, all of it in under a minute (ARGS=...)
 	cargo build --release --locked -p lab
 	$(LAB) numbers $(ARGS)
+
+keys: tools ## what a primary key costs: five kinds, a million rows each, in SQLite and Postgres (ARGS=...)
+	cargo build --release --locked -p lab
+	$(LAB) keys $(ARGS)
 
 run: tools ## start a design's server (S=stage, ARGS=...); its data stays in the target folder
 	cargo build --release --locked -p $(D)

@@ -33,6 +33,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Measure what this machine does: memory, locks, system calls, disk, databases, HTTP.
     Numbers(NumbersArgs),
+    /// Measure what a primary key costs: auto-increment, UUIDs, ULID and Snowflake, in SQLite and Postgres.
+    Keys(KeysArgs),
     /// Work out what a design needs for so many users, from this machine's numbers, and hold it against a climb.
     Estimate(EstimateArgs),
     /// Compare two climbs stage by stage: what changed beyond the noise.
@@ -103,6 +105,36 @@ pub struct NumbersArgs {
     /// Also write the numbers to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `lab keys`.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    /// Rows in each table, at least 10.
+    #[arg(long, default_value = "1m", value_parser = count)]
+    pub rows: usize,
+    /// Decides the keys.
+    #[arg(long, default_value = "1")]
+    pub seed: u64,
+    /// Make it an error, not a missing part, when Postgres is not installed here.
+    #[arg(long)]
+    pub engines: bool,
+    /// Where to make databases [default: beside the lab's executable]. A disk, not memory: commits are durable.
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Also write the result to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Also draw the rates over the rows, into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print and draw what `--json` wrote, instead of measuring.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rows", "seed", "engines", "data_root", "json"])]
+    pub from: Option<PathBuf>,
+    /// Write nothing; exit with 1 when the picture, or what was printed beside the run (its name, ending in .out), is not what
+    /// the run gives.
+    #[arg(long, requires_all = ["from", "svg"])]
+    pub check: bool,
 }
 
 /// `lab estimate`.

@@ -10,7 +10,8 @@
 //!    they need ([`needs`]).
 //! 6. [`estimate`]: the same question answered by arithmetic, before anything runs. [`compare`]: two answers.
 //!
-//! [`numbers`] measures the machine itself, and knows nothing of the above but the generator.
+//! [`numbers`] measures the machine itself, and knows nothing of the above but the generator. [`keys`] measures what a primary
+//! key costs on it.
 //!
 //! Around them: [`commands`] and [`cli`] (what a user may ask), [`output`] (what a user gets), [`http`] (bytes on the
 //! wire), [`platform`] (what only Linux has), [`profile`] (what a server's CPU does at its knee).
@@ -23,6 +24,7 @@ pub mod data_root;
 pub mod estimate;
 pub mod generator;
 pub mod http;
+pub mod keys;
 pub mod knee;
 pub mod layout;
 pub mod ledger;

@@ -7,9 +7,10 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use engines::{Engine, Installed, Kind, POSTGRES, REDIS, Setup};
 
+use crate::layout::Layout;
 use crate::output::climb::EngineReport;
 use crate::platform;
 
@@ -59,8 +60,19 @@ enum Source {
     Local {
         installed: Installed,
         version: String,
-        args: &'static [&'static str],
+        args: Vec<&'static str>,
     },
+}
+
+impl Need {
+    /// The same with more on the command line of an engine that the lab starts; what comes last holds.
+    #[must_use]
+    pub fn with(mut self, more: &[&'static str]) -> Self {
+        if let Source::Local { args, .. } = &mut self.source {
+            args.extend(more);
+        }
+        self
+    }
 }
 
 /// Finds what a stage needs. The text of an error says what is missing, and how to get it.
@@ -119,7 +131,7 @@ fn installed(name: &str, data_root: &Path) -> Result<Option<Source>, String> {
     Ok(Some(Source::Local {
         installed,
         version,
-        args: startable.args,
+        args: startable.args.to_vec(),
     }))
 }
 
@@ -180,6 +192,22 @@ impl Engines {
         Ok(Self {
             needs: needs.to_vec(),
             started,
+        })
+    }
+
+    /// The same, on the server's cores although the calling thread is on the generator's.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub fn start_apart(needs: &[Need], data_root: &Path, layout: &Layout) -> Result<Self> {
+        let start = || {
+            layout.pin_server();
+            Self::start(needs, data_root, None)
+        };
+        // In a thread of its own, because what it starts inherits its cores.
+        std::thread::scope(|scope| {
+            let started = scope.spawn(start).join();
+            started.unwrap_or_else(|_| bail!("starting an engine panicked"))
         })
     }
 

@@ -3,6 +3,7 @@
 mod climb;
 mod compare;
 mod estimate;
+mod keys;
 mod list;
 mod load;
 mod numbers;
@@ -27,6 +28,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::List => list::run(),
         Command::Report(args) => report::run(&args),
         Command::Numbers(args) => numbers::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Planted(args) => planted::run(&args),

@@ -191,15 +191,7 @@ impl Bench<'_> {
             }
         };
         let version = needs::to_start(&need).unwrap_or_default();
-        let start = || {
-            self.setup.layout.pin_server();
-            Engines::start(&need, self.setup.data_root, None)
-        };
-        // In a thread of its own, because what it starts inherits its cores.
-        let engines = std::thread::scope(|scope| {
-            let started = scope.spawn(start).join();
-            started.unwrap_or_else(|_| anyhow::bail!("starting {name} panicked"))
-        })?;
+        let engines = Engines::start_apart(&need, self.setup.data_root, self.setup.layout)?;
         Ok(Some((engines, version)))
     }
 }

@@ -40,7 +40,7 @@ const DASHES: [&str; COLOURS] = ["none", "7 3", "2 3", "9 3 2 3", "4 2", "12 4"]
 
 /// How wide a letter of 12 pixels is on average, on the safe side: fonts differ, and nothing here can measure one.
 const LETTER: f64 = 6.5;
-const BOLD_LETTER: f64 = 8.0;
+pub(super) const BOLD_LETTER: f64 = 8.0;
 
 const ROW: f64 = 23.0;
 
@@ -61,34 +61,14 @@ const STYLE: &str = "\
 
 /// The picture of a climb; a note in its place when no stage was measured.
 pub fn svg(report: &ClimbReport, width: Width) -> String {
-    let wide = match width {
-        Width::Page => 760.0,
-        Width::Phone => 370.0,
-    };
-    let mut canvas = Canvas {
-        body: String::new(),
-        width: wide,
-        left: 66.0,
-        right: wide - 66.0,
-        rates: if width == Width::Page { 8 } else { 5 },
-        y: 10.0,
-    };
+    let mut canvas = Canvas::of(width);
     canvas.wrapped(&title(report), "lb-text", true, 15);
     let curves: Vec<Curve<'_>> = report.stages.iter().enumerate().filter_map(Curve::of).collect();
     match rates(&curves) {
         Some(domain) => draw(&mut canvas, &curves, &limits(report), domain),
         None => canvas.paragraph("No stage of this climb was measured."),
     }
-    let height = canvas.y + 16.0;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.0} {height:.0}\" width=\"{wide:.0}\" height=\"{height:.0}\" \
-         role=\"img\" aria-label=\"{}\" font-family=\"system-ui,-apple-system,'Segoe UI',sans-serif\">\n<style>{STYLE}</style>\n\
-         <rect class=\"lb-ground\" x=\".5\" y=\".5\" width=\"{:.0}\" height=\"{:.0}\" rx=\"8\"/>\n{}</svg>\n",
-        escaped(&description(report)),
-        wide - 1.0,
-        height - 1.0,
-        canvas.body
-    )
+    canvas.finish(&description(report))
 }
 
 /// What the picture shows, for those who do not see it.
@@ -155,7 +135,7 @@ impl<'a> Curve<'a> {
     }
 
     fn colour(&self) -> String {
-        format!("lb-{}", self.index % COLOURS)
+        colour(self.index)
     }
 
     /// Medians over the probes at the same rate: rate and latency.
@@ -176,6 +156,11 @@ impl<'a> Curve<'a> {
         })
         .collect()
     }
+}
+
+/// The class of a colour.
+pub(super) fn colour(index: usize) -> String {
+    format!("lb-{}", index % COLOURS)
 }
 
 /// The middle of values of which there is at least one.
@@ -462,7 +447,7 @@ fn panel(
             .into_iter()
             .map(|(rate, value)| (x.at(rate), y.at(value.min(cut))))
             .collect();
-        canvas.curve(&points, curve);
+        canvas.curve(&points, curve.index, "lb-solid");
         ends.extend(points.last().map(|point| (*point, curve)));
         taken.extend(along(&points).map(|(x, y)| Area::around(x, y, 4.0)));
     }
@@ -515,7 +500,7 @@ impl Area {
 }
 
 /// `800`, `12k`, `1.5M`.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value {
         _ if value >= 1e6 => format!("{}M", trimmed(value / 1e6)),
         _ if value >= 1e3 => format!("{}k", trimmed(value / 1e3)),
@@ -539,21 +524,37 @@ fn trimmed(value: f64) -> String {
 }
 
 /// What has been drawn so far, and how far down. Writing into a String cannot fail.
-struct Canvas {
+pub(super) struct Canvas {
     body: String,
-    width: f64,
+    pub(super) width: f64,
     /// Where plots begin and end.
-    left: f64,
-    right: f64,
+    pub(super) left: f64,
+    pub(super) right: f64,
     /// How many rates the axis has room for.
     rates: usize,
     /// Everything above this is taken.
-    y: f64,
+    pub(super) y: f64,
 }
 
 impl Canvas {
+    /// An empty one.
+    pub(super) fn of(width: Width) -> Self {
+        let wide = match width {
+            Width::Page => 760.0,
+            Width::Phone => 370.0,
+        };
+        Self {
+            body: String::new(),
+            width: wide,
+            left: 66.0,
+            right: wide - 66.0,
+            rates: if width == Width::Page { 8 } else { 5 },
+            y: 10.0,
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "each is an attribute of an SVG text")]
-    fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, size: u32, bold: bool, text: &str) {
+    pub(super) fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, size: u32, bold: bool, text: &str) {
         let weight = if bold { " font-weight=\"600\"" } else { "" };
         let _ = writeln!(
             self.body,
@@ -562,7 +563,7 @@ impl Canvas {
         );
     }
 
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str, more: &str) {
+    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str, more: &str) {
         let _ = writeln!(
             self.body,
             "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" class=\"{class}\" {more}/>",
@@ -577,17 +578,18 @@ impl Canvas {
         );
     }
 
-    fn curve(&mut self, points: &[(f64, f64)], curve: &Curve<'_>) {
-        let colour = curve.colour();
+    /// A line in the colour, dash and marker of this index; its markers are `lb-solid` or `lb-hollow`.
+    pub(super) fn curve(&mut self, points: &[(f64, f64)], index: usize, markers: &str) {
+        let colour = colour(index);
         let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             self.body,
             "<polyline class=\"lb-line {colour}\" stroke-dasharray=\"{}\" points=\"{}\"/>",
-            DASHES[curve.index % COLOURS],
+            DASHES[index % COLOURS],
             path.join(" ")
         );
         for point in points {
-            self.marker(curve.index, *point, 3.6, &format!("lb-solid {colour}"));
+            self.marker(index, *point, 3.6, &format!("{markers} {colour}"));
         }
     }
 
@@ -621,7 +623,7 @@ impl Canvas {
     }
 
     /// Disc, square, triangle, diamond, triangle on its head: equally large to the eye.
-    fn marker(&mut self, index: usize, (x, y): (f64, f64), size: f64, class: &str) {
+    pub(super) fn marker(&mut self, index: usize, (x, y): (f64, f64), size: f64, class: &str) {
         let corners: &[(f64, f64)] = match index % MARKERS {
             0 => {
                 let _ = writeln!(
@@ -646,8 +648,22 @@ impl Canvas {
         );
     }
 
+    /// The whole file; `description` is for those who do not see it.
+    pub(super) fn finish(self, description: &str) -> String {
+        let (wide, height) = (self.width, self.y + 16.0);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.0} {height:.0}\" width=\"{wide:.0}\" height=\"{height:.0}\" \
+             role=\"img\" aria-label=\"{}\" font-family=\"system-ui,-apple-system,'Segoe UI',sans-serif\">\n<style>{STYLE}</style>\n\
+             <rect class=\"lb-ground\" x=\".5\" y=\".5\" width=\"{:.0}\" height=\"{:.0}\" rx=\"8\"/>\n{}</svg>\n",
+            escaped(description),
+            wide - 1.0,
+            height - 1.0,
+            self.body
+        )
+    }
+
     /// Soft text over the whole width, in as many lines as it takes.
-    fn paragraph(&mut self, text: &str) {
+    pub(super) fn paragraph(&mut self, text: &str) {
         self.y += 2.0;
         self.wrapped(text, "lb-soft", false, 12);
     }
@@ -658,7 +674,7 @@ impl Canvas {
         self.wrapped(text, "lb-text", true, 13);
     }
 
-    fn wrapped(&mut self, text: &str, class: &str, bold: bool, size: u32) {
+    pub(super) fn wrapped(&mut self, text: &str, class: &str, bold: bool, size: u32) {
         let letter = if bold { BOLD_LETTER } else { LETTER } * f64::from(size) / 12.0;
         let fits = |line: &str| line.chars().count() as f64 * letter <= self.width - 32.0;
         let mut lines = vec![String::new()];
