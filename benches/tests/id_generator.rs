@@ -127,7 +127,7 @@ fn load(address: SocketAddr, mix: Option<&str>) -> (Outcome, Verified) {
         inner: workload(address, mix),
     };
     limited.inner.prepare(&mut client, &stop).unwrap();
-    let mut generator = Generator::connect(Target::of(address), 8).unwrap();
+    let mut generator = Generator::connect(&[Target::of(address)], 8).unwrap();
     let mut watch = Watch {
         stop: &stop,
         tick: &mut |_| (),

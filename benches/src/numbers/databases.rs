@@ -67,7 +67,13 @@ pub(super) fn sqlite(bench: &mut Bench<'_>) -> Result<()> {
     let runtime = runtime()?;
     let steps = migrations(&[("rows", "CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")]);
     let store = runtime.block_on(stores::Sqlite::open(&file, &steps, &Ledger::new()))?;
-    measure(bench, &runtime, &store, NAMES, "SQLite in this process, WAL, synchronous=FULL")
+    measure(
+        bench,
+        &runtime,
+        &store,
+        NAMES,
+        "SQLite in this process, WAL, synchronous=FULL",
+    )
 }
 
 pub(super) fn postgres(bench: &mut Bench<'_>) -> Result<()> {

@@ -2,9 +2,9 @@
 //!
 //! What is held against the server, over everything that it has handed out in a run, warming up included: an answer has
 //! exactly the ids that were asked for, in order; no id is given twice, by whichever node; one node's ids increase from a
-//! request to the next, those of all nodes from one second to the next ([`history`]); and an id decodes to itself
-//! ([`decode`]). Each answer is judged as it comes in. How ids are taken apart is learnt from the server's first one
-//! ([`layout`]).
+//! request to the next, those of all nodes from one second to the next (`history`); and an id decodes to itself
+//! (`decode`). Each answer is judged as it comes in. How ids are taken apart is learnt from the server's first one
+//! (`layout`).
 
 mod body;
 mod decode;
