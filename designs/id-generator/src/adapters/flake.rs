@@ -116,12 +116,14 @@ impl<N: NodeIds, C: Clock> Flake<N, C> {
 impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
     async fn next(&self, count: Count) -> Result<Vec<u64>, Error> {
         let shared = &*self.shared;
+        let mut waited = Duration::ZERO;
         loop {
             let held = shared.held.borrow().clone().ok_or(Error::NoNode)?;
             let taken = match held.snowflake.take(count.get(), || shared.clock.now_ms()) {
                 Ok(taken) => taken,
-                Err(Refused::Behind(by)) if by <= TOLERATED => {
+                Err(Refused::Behind(by)) if by <= TOLERATED && waited < TICK_WAIT => {
                     sleep(by).await;
+                    waited += by;
                     continue;
                 }
                 Err(Refused::Behind(by)) => return Err(Error::ClockBehind(by)),
@@ -131,7 +133,9 @@ impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
             shared.taken.fetch_add(u64::from(count.get()), Ordering::Relaxed);
             shared.come(&taken).await?;
             if held.tenure.covers(Instant::now(), shared.time_ms(&taken)) || shared.renewed(&held, &taken).await? {
-                return Ok(taken.ids().collect());
+                let mut ids = Vec::with_capacity(usize::try_from(count.get()).unwrap_or(0));
+                ids.extend(taken.ids());
+                return Ok(ids);
             }
             // The node id was lent to another meanwhile: these numbers are nobody's.
         }
