@@ -80,7 +80,9 @@ impl NodeIds for FixedNode {
 
     async fn claim(&self, clock_ms: u64, reach_ms: u64) -> Result<Option<Lease>, Error> {
         let mut writer = self.db.writer().await?;
-        let row: (i64, i64, i64, i64) = sqlx::query_as(
+        // All rows, although there is one: the commit comes after the last, and whoever stops at the first never hears that
+        // it failed.
+        let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
             "INSERT INTO high_water (node, until_ms) VALUES (?1, ?2 + ?3)
              ON CONFLICT (node) DO UPDATE SET until_ms = max(until_ms, ?2) + ?3
              RETURNING node, 0, until_ms - ?3, until_ms",
@@ -88,10 +90,10 @@ impl NodeIds for FixedNode {
         .bind(self.node)
         .bind(clock_ms.cast_signed())
         .bind(reach_ms.cast_signed())
-        .fetch_one(&mut *writer)
+        .fetch_all(&mut *writer)
         .await
         .map_err(stores::Error::at_commit)?;
-        lease(row).map(Some)
+        rows.first().copied().map(lease).transpose()
     }
 
     async fn renew(&self, lease: &Lease, until_ms: u64) -> Result<Option<Lease>, Error> {

@@ -23,14 +23,19 @@ impl TicketRow {
     /// Moves the row forward, durably; the first number that it passed.
     pub(super) async fn advance(&self, count: u32) -> Result<u64, Error> {
         let mut writer = self.db.writer().await?;
-        let next: Option<i64> =
+        // All rows, although there is one: the commit comes after the last, and whoever stops at the first never hears that
+        // it failed.
+        let next: Vec<i64> =
             sqlx::query_scalar("UPDATE tickets SET next = next + ?1 WHERE next <= ?2 - ?1 RETURNING next")
                 .bind(count)
                 .bind(i64::MAX)
-                .fetch_optional(&mut *writer)
+                .fetch_all(&mut *writer)
                 .await
                 .map_err(stores::Error::at_commit)?;
-        let next = next.and_then(|next| u64::try_from(next).ok()).ok_or(Error::Over)?;
+        let next = next
+            .first()
+            .and_then(|next| u64::try_from(*next).ok())
+            .ok_or(Error::Over)?;
         Ok(next - u64::from(count))
     }
 }
