@@ -36,16 +36,19 @@ impl Blocks for NumberRanges<Sqlite> {
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
         let mut writer = self.db.writer().await?;
-        let end: Option<i64> = sqlx::query_scalar(
+        // All rows, although there is one: the commit comes after the last, and whoever stops at the first never hears that
+        // it failed.
+        let ends: Vec<i64> = sqlx::query_scalar(
             "UPDATE marks SET next = next + ?1 WHERE name = 'number' AND next + ?1 <= ?2 RETURNING next",
         )
         .bind(self.block)
         .bind(CODES.cast_signed())
-        .fetch_optional(&mut *writer)
+        .fetch_all(&mut *writer)
         .await
         .map_err(stores::Error::at_commit)?;
-        let end = end
-            .and_then(|end| u64::try_from(end).ok())
+        let end = ends
+            .first()
+            .and_then(|end| u64::try_from(*end).ok())
             .ok_or(Error::KeysExhausted)?;
         self.range(end - u64::from(self.block))
     }
