@@ -30,7 +30,7 @@ const TICK_WAIT: Duration = Duration::from_millis(1_500);
 const RENEWAL_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a start waits for a clock that is behind: a server that was killed and comes back at once waits for the time
-/// that it had reserved. Longer, and it starts and says no to every request.
+/// that it had reserved. For one that is further behind it does not wait at all: it starts, and says no to every request.
 const START_WAIT: Duration = Duration::from_secs(5);
 
 /// After a renewal that failed.
@@ -72,7 +72,7 @@ impl<N: NodeIds, C: Clock> Flake<N, C> {
     /// Claims a node id, for times up to `reach` ahead of the clock, and starts the task that renews it. In the ledger:
     /// `sequence`, of which a node has one, busy by the share of the layout's numbers that was taken.
     ///
-    /// Waits up to five seconds for a clock that shows a time for which ids may have been made before.
+    /// Waits for a clock that shows a time for which ids may have been made before, if it catches up within five seconds.
     ///
     /// # Errors
     /// All node ids are lent, one that was lent does not fit into the layout, or the store's.
@@ -101,7 +101,9 @@ impl<N: NodeIds, C: Clock> Flake<N, C> {
                 ?behind,
                 "the clock is behind ids that may have been made; they begin once it has caught up"
             );
-            sleep(behind.min(START_WAIT)).await;
+            if behind <= START_WAIT {
+                sleep(behind).await;
+            }
         }
         shared.declare(ledger);
         let keeper = Arc::clone(&shared);
