@@ -67,7 +67,7 @@ impl NodeIds for PostgresNodes {
 
     async fn claim(&self, clock_ms: u64, reach_ms: u64) -> Result<Option<Lease>, Error> {
         // Two servers that claim at once take two rows: each skips what the other has locked.
-        let row: Option<(i64, i64, i64, i64)> = Postgres::answer(async {
+        let rows: Vec<(i64, i64, i64, i64)> = Postgres::answer(async {
             let mut connection = self.db.connection().await?;
             sqlx::query_as(
                 "UPDATE node_leases SET
@@ -81,16 +81,17 @@ impl NodeIds for PostgresNodes {
             .bind(clock_ms.cast_signed())
             .bind(reach_ms.cast_signed())
             .bind(self.lasts_s())
-            .fetch_optional(&mut *connection)
+            // To the end of the answer: the commit comes after the row.
+            .fetch_all(&mut *connection)
             .await
             .map_err(stores::Error::at_commit)
         })
         .await?;
-        row.map(lease).transpose()
+        rows.first().copied().map(lease).transpose()
     }
 
     async fn renew(&self, lease: &Lease, until_ms: u64) -> Result<Option<Lease>, Error> {
-        let until_ms: Option<i64> = Postgres::answer(async {
+        let until_ms: Vec<i64> = Postgres::answer(async {
             let mut connection = self.db.connection().await?;
             sqlx::query_scalar(
                 "UPDATE node_leases SET
@@ -102,12 +103,12 @@ impl NodeIds for PostgresNodes {
             .bind(lease.epoch.cast_signed())
             .bind(until_ms.cast_signed())
             .bind(self.lasts_s())
-            .fetch_optional(&mut *connection)
+            .fetch_all(&mut *connection)
             .await
             .map_err(stores::Error::at_commit)
         })
         .await?;
-        let until_ms = until_ms.and_then(|until_ms| u64::try_from(until_ms).ok());
+        let until_ms = until_ms.first().and_then(|until_ms| u64::try_from(*until_ms).ok());
         Ok(until_ms.map(|until_ms| Lease { until_ms, ..*lease }))
     }
 

@@ -62,14 +62,16 @@ impl Blocks for NumberRanges<Postgres> {
     type Error = Error;
 
     async fn claim(&self) -> Result<PermutedRange, Error> {
-        let claim: i64 = Postgres::answer(async {
+        let claims: Vec<i64> = Postgres::answer(async {
             let mut connection = self.db.connection().await?;
+            // To the end of the answer, as above.
             sqlx::query_scalar("INSERT INTO claims DEFAULT VALUES RETURNING id")
-                .fetch_one(&mut *connection)
+                .fetch_all(&mut *connection)
                 .await
                 .map_err(stores::Error::at_commit)
         })
         .await?;
+        let claim = claims.first().copied().ok_or(Error::KeysExhausted)?;
         self.range(claim.cast_unsigned().saturating_mul(u64::from(self.block)))
     }
 }
