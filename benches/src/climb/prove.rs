@@ -11,7 +11,7 @@ use super::probe::Probe;
 use super::stage::{Running, WARM_UP};
 use crate::generator::Plan;
 use crate::knee::{Search, Step};
-use crate::ledger::Rows;
+use crate::ledger::{self, Rows};
 use crate::output::climb::Phase;
 use crate::output::progress::Progress;
 use crate::proof::{self, Measure, Measured, Proof, Slowing, Subject};
@@ -45,10 +45,20 @@ impl Running {
             return Ok(());
         };
         self.forgive_disturbances();
-        let usages = verdict::usages(&evidence);
+        let mut usages = verdict::usages(&evidence);
         let named = &verdict.resource;
+        let accounted = usages.iter().any(|usage| usage.resource == *named);
+        for place in (0..usages.len()).rev() {
+            if !self.can_slow(&usages[place].resource)? {
+                usages.remove(place);
+            }
+        }
         let proof = match proof::measure(&verdict) {
             None => return Ok(()), // nothing of the server is named
+            Some(measure) if accounted && !usages.iter().any(|usage| usage.resource == *named) => proof::impossible(
+                measure,
+                &format!("{named} is counted and not held: it cannot be slowed"),
+            ),
             Some(measure) if !usages.iter().any(|usage| usage.resource == *named) => proof::impossible(
                 measure,
                 "no resource of the ledger accounts for the time: there is nothing to slow",
@@ -241,6 +251,19 @@ impl Running {
             );
         }
         Ok(())
+    }
+
+    /// Whether a resource is one that somebody holds. What a design only counts, such as the numbers that a layout has,
+    /// nobody can hold for longer.
+    fn can_slow(&mut self, resource: &str) -> Result<bool> {
+        if [ledger::CPU, verdict::WORKERS].contains(&resource) {
+            return Ok(true);
+        }
+        let Some(admin) = self.admins.first_mut() else {
+            return Ok(false);
+        };
+        let answer = admin.post_json(&format!("/lab/slow?resource={resource}&factor=1"), b"")?;
+        Ok(answer.status == 204)
     }
 
     fn unslow(&mut self, resource: &str, slowing: Slowing) -> Result<()> {
