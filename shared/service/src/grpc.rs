@@ -46,7 +46,7 @@ use crate::routes::Call;
 
 /// Statuses here and there. Of the rows with one HTTP status, the first says how it is sent; of those with one code, the
 /// first says how a status that is no problem of ours is counted.
-const CODES: [(u16, Code); 22] = [
+const CODES: [(u16, Code); 23] = [
     (400, Code::InvalidArgument),
     (422, Code::InvalidArgument),
     (414, Code::InvalidArgument),
@@ -62,6 +62,7 @@ const CODES: [(u16, Code); 22] = [
     (412, Code::FailedPrecondition),
     (429, Code::ResourceExhausted),
     (413, Code::ResourceExhausted),
+    (507, Code::ResourceExhausted),
     (501, Code::Unimplemented),
     (405, Code::Unimplemented),
     (415, Code::Unimplemented),
