@@ -24,17 +24,23 @@ use id_generator::snowflake::{Refused, Snowflake};
 /// How many ids a clock of no cost stays at one millisecond.
 const IDS_A_TICK: u64 = 1_000;
 
-/// Counts looks instead of time.
-struct CountingClock(Cell<u64>);
+/// Counts ids instead of time: so many come of each look.
+struct CountingClock {
+    ids: Cell<u64>,
+    each: u64,
+}
 
 impl CountingClock {
-    fn new() -> Self {
-        Self(Cell::new(IDS_A_TICK))
+    fn new(each: u64) -> Self {
+        Self {
+            ids: Cell::new(IDS_A_TICK),
+            each,
+        }
     }
 
     fn look(&self) -> u64 {
-        self.0.set(self.0.get() + 1);
-        self.0.get() / IDS_A_TICK
+        self.ids.set(self.ids.get() + self.each);
+        self.ids.get() / IDS_A_TICK
     }
 }
 
@@ -48,7 +54,7 @@ fn cost(c: &mut Criterion) {
     let mut group = c.benchmark_group("cost");
     let layout = Layout::TWITTER.since(0);
     let ours = Snowflake::new(layout, 1, 0).expect("the node id fits");
-    let clock = CountingClock::new();
+    let clock = CountingClock::new(1);
     group.bench_function("one id", |b| {
         b.iter(|| {
             black_box(&ours)
@@ -58,18 +64,18 @@ fn cost(c: &mut Criterion) {
         });
     });
     let ours = Snowflake::new(layout, 1, 0).expect("the node id fits");
-    let clock = CountingClock::new();
+    let clock = CountingClock::new(100);
     group.bench_function("one id of a hundred", |b| {
         b.iter_custom(|times| {
             let start = Instant::now();
             for _ in 0..times.div_ceil(100) {
                 let taken = black_box(&ours).take(100, || clock.look());
-                black_box(taken.map(|taken| taken.ids().sum::<u64>()).ok());
+                black_box(taken.map(|taken| taken.ids().fold(0, |all, id| all ^ id)).ok());
             }
             start.elapsed()
         });
     });
-    let theirs = AtomicSnowflakeGenerator::<SnowflakeTwitterId, _>::new(1, CountingClock::new());
+    let theirs = AtomicSnowflakeGenerator::<SnowflakeTwitterId, _>::new(1, CountingClock::new(1));
     group.bench_function("ferroid, one id", |b| b.iter(|| black_box(&theirs).poll_id()));
     group.bench_function("uuid v7, one id, with its clock", |b| b.iter(uuid::Uuid::now_v7));
     group.finish();
@@ -79,6 +85,12 @@ fn cost(c: &mut Criterion) {
 fn wall() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much of the present millisecond is over.
+fn into_the_millisecond() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000_000))
 }
 
 /// How long `threads` take to make `times` ids together, each by calls of `make`, which says how many it got.
@@ -106,10 +118,11 @@ fn take(generator: &Snowflake, count: u32) -> u64 {
         Ok(taken) => {
             let mut wait = taken.wait();
             while !wait.is_zero() {
-                thread::sleep(wait);
+                // To where the tick begins: a part of the present one is over.
+                thread::sleep(wait.saturating_sub(into_the_millisecond()));
                 wait = taken.wait_at(wall());
             }
-            black_box(taken.ids().sum::<u64>());
+            black_box(taken.ids().fold(0, |all, id| all ^ id));
             u64::from(count)
         }
         Err(Refused::Exhausted(wait) | Refused::Behind(wait)) => {
@@ -140,7 +153,8 @@ fn pace(c: &mut Criterion) {
                         1
                     }
                     Poll::Pending { yield_for } => {
-                        thread::sleep(Duration::from_millis(yield_for));
+                        let wait = Duration::from_millis(yield_for);
+                        thread::sleep(wait.saturating_sub(into_the_millisecond()));
                         0
                     }
                 })

@@ -60,7 +60,13 @@ impl<I: ports::Ids> wire::ids_server::Ids for Grpc<I> {
             else {
                 return Ok(None);
             };
-            let ids = generator.make(count, format).await.map_err(status)?;
+            let ids = loop {
+                match generator.make(count, format).await {
+                    // It goes at the pace of the layout: whoever shares that pace with it may have been first.
+                    Err(Error::SequenceExhausted(wait)) => tokio::time::sleep(wait).await,
+                    made => break made.map_err(status)?,
+                }
+            };
             Ok(Some((message(ids), (generator, left - u64::from(count.get())))))
         });
         Ok(Response::new(Box::pin(pieces)))

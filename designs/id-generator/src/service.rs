@@ -90,16 +90,29 @@ fn base62(text: &str) -> Option<u64> {
     u64::try_from(number).ok().filter(|_| plain)
 }
 
+/// The first millisecond of the year 10000, which RFC 3339 cannot write.
+const END_OF_TIME_MS: u64 = 253_402_300_800_000;
+
+/// A time that an id of others' making tells: whoever writes ids by hand can write any.
+fn time(time_ms: u64) -> Result<Option<u64>, Error> {
+    Some(time_ms)
+        .filter(|time_ms| *time_ms < END_OF_TIME_MS)
+        .map(Some)
+        .ok_or(Error::NotAnId)
+}
+
 fn uuid(text: &str) -> Result<Told, Error> {
-    let uuid = Uuid::try_parse(text).map_err(|_| Error::NotAnId)?;
+    /// As it is written here, and in no other of its forms.
+    const LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
+    let written = Some(text).filter(|text| text.len() == LENGTH).ok_or(Error::NotAnId)?;
+    let uuid = Uuid::try_parse(written).map_err(|_| Error::NotAnId)?;
     match uuid.get_version_num() {
         4 => Ok(Told::Foreign("uuid_v4", None)),
         7 => {
-            let time = uuid.get_timestamp().ok_or(Error::NotAnId)?;
-            let (seconds, nanos) = time.to_unix();
+            let (seconds, nanos) = uuid.get_timestamp().ok_or(Error::NotAnId)?.to_unix();
             Ok(Told::Foreign(
                 "uuid_v7",
-                Some(seconds * 1_000 + u64::from(nanos) / 1_000_000),
+                time(seconds * 1_000 + u64::from(nanos) / 1_000_000)?,
             ))
         }
         _ => Err(Error::NotAnId),
@@ -108,5 +121,9 @@ fn uuid(text: &str) -> Result<Told, Error> {
 
 fn ulid(text: &str) -> Result<Told, Error> {
     let ulid = Ulid::from_string(text).map_err(|_| Error::NotAnId)?;
-    Ok(Told::Foreign("ulid", Some(ulid.timestamp_ms())))
+    // Beyond 128 bits, a second text would be another ULID's.
+    if !text.starts_with(|first: char| ('0'..='7').contains(&first)) {
+        return Err(Error::NotAnId);
+    }
+    Ok(Told::Foreign("ulid", time(ulid.timestamp_ms())?))
 }

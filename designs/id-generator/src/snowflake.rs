@@ -57,8 +57,8 @@
 //! at least what the word holds, since whoever wrote the word had looked before. The other way round, a thread that is
 //! interrupted between its two looks would find its own clock "behind" and refuse.
 //!
-//! `tests/loom.rs` runs this file through every interleaving of two threads, with clocks that step back; the properties
-//! below hold it against a model that keeps a set of all that was handed out.
+//! `tests/loom.rs` runs this file through every interleaving of two threads with three calls each, by clocks that step back;
+//! the properties in `tests/snowflake.rs` hold it against random walks of a clock.
 //!
 //! # What it does not do
 //!
@@ -82,6 +82,8 @@ const FURTHEST: Duration = Duration::from_secs(1);
 pub struct Snowflake {
     layout: Layout,
     node: u32,
+    /// The most numbers that may be taken, counted from the tick on that has begun.
+    most: u64,
     word: AtomicU64,
 }
 
@@ -118,6 +120,7 @@ impl Snowflake {
         fits.then(|| Self {
             layout,
             node,
+            most: most(&layout),
             word: AtomicU64::new(from_tick << TAKEN_BITS),
         })
     }
@@ -165,7 +168,7 @@ impl Snowflake {
         // What was reserved beyond the tick that has begun.
         let ahead = taken.saturating_sub(passed.saturating_mul(self.layout.ids_a_tick()));
         let next = ahead + count;
-        let over = next.saturating_sub(self.furthest());
+        let over = next.saturating_sub(self.most);
         if over > 0 {
             return Err(Refused::Exhausted(self.ticks(over.div_ceil(self.layout.ids_a_tick()))));
         }
@@ -174,13 +177,6 @@ impl Snowflake {
             return Err(Refused::Over);
         }
         Ok((first, now << TAKEN_BITS | next))
-    }
-
-    /// The most numbers that may be reserved from the tick on that has begun.
-    fn furthest(&self) -> u64 {
-        let ticks = FURTHEST.as_millis() / self.layout.tick_length().as_millis().max(1);
-        let numbers = u64::try_from(ticks).unwrap_or(u64::MAX) << self.layout.sequence_bits();
-        numbers.min((1 << TAKEN_BITS) - 1)
     }
 
     fn tick_of(&self, number: u64) -> u64 {
@@ -222,6 +218,13 @@ impl Taken<'_> {
         // Node and last tick were checked, so each number has an id.
         numbers.filter_map(move |number| layout.compose(from.tick_of(number), from.node, number & mask))
     }
+}
+
+/// As many as the layout has in the time that may be reserved, and as the word can count.
+fn most(layout: &Layout) -> u64 {
+    let ticks = FURTHEST.as_millis() / layout.tick_length().as_millis().max(1);
+    let numbers = u64::try_from(ticks).unwrap_or(u64::MAX) << layout.sequence_bits();
+    numbers.min((1 << TAKEN_BITS) - 1)
 }
 
 fn unpack(word: u64) -> (u64, u64) {

@@ -70,7 +70,7 @@ async fn snowflake(config: &Config, host: &Host) -> anyhow::Result<Generator<Fla
 /// The same with node ids on loan.
 ///
 /// Adds:        a table of leases in Postgres; a lease is for a node id and a span of time.
-/// Fixes:       servers come and go without anybody counting them; no two have one node id, whoever sleeps.
+/// Fixes:       servers come and go without anybody counting them; no two make one id, whoever sleeps.
 /// Costs:       an engine to run; a server that cannot reach it says no once its lease ends.
 /// Breaks when: all node ids are lent: the layout has 1,024 of them.
 async fn leased(config: &Config, host: &Host) -> anyhow::Result<Generator<Flake<PostgresNodes, SystemClock>>> {

@@ -80,16 +80,23 @@ impl NodeIds for FixedNode {
 
     async fn claim(&self, clock_ms: u64, reach_ms: u64) -> Result<Option<Lease>, Error> {
         let mut writer = self.db.writer().await?;
+        let reached: Vec<Option<i64>> = sqlx::query_scalar("SELECT max(until_ms) FROM high_water")
+            .fetch_all(&mut *writer)
+            .await
+            .map_err(stores::Error::before_commit)?;
+        let reached = reached.first().copied().flatten().unwrap_or(0);
+        let from_ms = clock_ms.max(u64::try_from(reached).unwrap_or(0));
         // All rows, although there is one: the commit comes after the last, and whoever stops at the first never hears that
         // it failed.
         let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
-            "INSERT INTO high_water (node, until_ms) VALUES (?1, ?2 + ?3)
-             ON CONFLICT (node) DO UPDATE SET until_ms = max(until_ms, ?2) + ?3
-             RETURNING node, 0, until_ms - ?3, until_ms",
+            // Behind all ids of this database, also those of another node id that this server had before.
+            "INSERT INTO high_water (node, until_ms) VALUES (?1, max(?2, ?3))
+             ON CONFLICT (node) DO UPDATE SET until_ms = max(?2, ?3)
+             RETURNING node, 0, ?2, until_ms",
         )
         .bind(self.node)
-        .bind(clock_ms.cast_signed())
-        .bind(reach_ms.cast_signed())
+        .bind(from_ms.cast_signed())
+        .bind(clock_ms.saturating_add(reach_ms).cast_signed())
         .fetch_all(&mut *writer)
         .await
         .map_err(stores::Error::at_commit)?;

@@ -73,10 +73,12 @@ impl NodeIds for PostgresNodes {
                 "UPDATE node_leases SET
                      epoch = epoch + 1,
                      expires_at = clock_timestamp() + make_interval(secs => $3),
-                     until_ms = greatest(until_ms, $1) + $2
-                 WHERE node = (SELECT node FROM node_leases WHERE expires_at <= clock_timestamp()
-                               ORDER BY greatest(until_ms, $1), node LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 RETURNING node::bigint, epoch, until_ms - $2, until_ms",
+                     until_ms = greatest(until_ms, $1 + $2)
+                 FROM (SELECT node AS free, greatest(until_ms, $1) AS begins FROM node_leases
+                       WHERE expires_at <= clock_timestamp()
+                       ORDER BY begins, node LIMIT 1 FOR UPDATE SKIP LOCKED) AS chosen
+                 WHERE node = free
+                 RETURNING node::bigint, epoch, begins, until_ms",
             )
             .bind(clock_ms.cast_signed())
             .bind(reach_ms.cast_signed())

@@ -42,20 +42,23 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| {
           local now = time[1] * 1000 + math.floor(time[2] / 1000)
           local clock, best, from, epoch = tonumber(ARGV[3]), nil, nil, 0
           for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[5])) do
-            local loan, fence = string.match(redis.call('HGET', KEYS[2], node), '(%d+) (%d+)')
-            local begin = math.max(tonumber(fence), clock)
+            local loan, fence = string.match(redis.call('HGET', KEYS[2], node) or '', '(%d+) (%d+)')
+            local begin = math.max(tonumber(fence or 0), clock)
             node = tonumber(node)
             if not best or begin < from or (begin == from and node < best) then
-              best, from, epoch = node, begin, tonumber(loan)
+              best, from, epoch = node, begin, tonumber(loan or 0)
             end
           end
           local used = redis.call('ZCARD', KEYS[1])
           if (not best or from > clock) and used < tonumber(ARGV[2]) then best, from, epoch = used, clock, 0 end
           if not best then return false end
-          local till = from + ARGV[4]
+          -- No less than the microseconds of the clock: a store that forgot its loans must not give their epochs again, or
+          -- two holders could both renew for ever.
+          epoch = math.max(epoch + 1, time[1] * 1000000 + time[2])
+          local till = math.max(from, clock + ARGV[4])
           redis.call('ZADD', KEYS[1], now + ARGV[1], best)
-          redis.call('HSET', KEYS[2], best, string.format('%.0f %.0f', epoch + 1, till))
-          return {best, epoch + 1, from, till}",
+          redis.call('HSET', KEYS[2], best, string.format('%.0f %.0f', epoch, till))
+          return {best, epoch, from, till}",
     )
 });
 

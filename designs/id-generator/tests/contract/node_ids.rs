@@ -178,3 +178,23 @@ fn a_store_without_a_fence_breaks_the_contract() {
         the_next_holder_begins_where_the_last_one_ends(&nodes).await;
     });
 }
+
+/// A Redis that lost its data begins anew, with the same node ids. Were their epochs the same too, the old holder and the new
+/// one would both renew, for ever.
+#[test]
+fn a_redis_that_forgot_everything_gives_no_epoch_again() {
+    testkit::contract::run(async {
+        let url = engines::redis();
+        let redis = stores::Redis::open(&url, &Ledger::new()).await.unwrap();
+        let nodes = RedisNodes::open(redis, &Layout::TWITTER, LASTS).await.unwrap();
+        let old = claim(&nodes, NOW_MS).await;
+        let client = ::redis::Client::open(url).unwrap();
+        let () = ::redis::cmd("FLUSHDB")
+            .query(&mut client.get_connection().unwrap())
+            .unwrap();
+        let new = claim(&nodes, NOW_MS).await;
+        assert_eq!(new.node, old.node);
+        assert_eq!(nodes.renew(&old, NOW_MS + 9_000).await.unwrap(), None);
+        assert!(nodes.renew(&new, NOW_MS + 9_000).await.unwrap().is_some());
+    });
+}
