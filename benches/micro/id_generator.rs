@@ -129,7 +129,7 @@ fn take(generator: &Snowflake, count: u32) -> u64 {
             thread::sleep(wait);
             0
         }
-        Err(Refused::Over) => unreachable!("the layout lasts until 2080"),
+        Err(Refused::Over | Refused::Closed) => unreachable!("the layout lasts until 2080, and nobody closes it"),
     }
 }
 

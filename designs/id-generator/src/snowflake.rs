@@ -77,6 +77,9 @@ const TAKEN_BITS: u32 = 22;
 /// How long ahead of the clock numbers may be reserved.
 const FURTHEST: Duration = Duration::from_secs(1);
 
+/// The word once nothing is to be taken any more; no count of what was taken comes as far as its lower part.
+const CLOSED: u64 = u64::MAX;
+
 /// Hands out the numbers of one node.
 #[derive(Debug)]
 pub struct Snowflake {
@@ -108,6 +111,8 @@ pub enum Refused {
     Exhausted(Duration),
     /// The layout has no bits for such a time.
     Over,
+    /// See [`Snowflake::close`].
+    Closed,
 }
 
 impl Snowflake {
@@ -133,6 +138,9 @@ impl Snowflake {
     pub fn take(&self, count: u32, clock: impl Fn() -> u64) -> Result<Taken<'_>, Refused> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
+            if word == CLOSED {
+                return Err(Refused::Closed);
+            }
             let now = self.layout.tick(clock()).unwrap_or(0);
             let (first, next) = self.step(word, u64::from(count), now)?;
             let swapped = self
@@ -155,7 +163,17 @@ impl Snowflake {
     /// The first tick of which no number was taken.
     #[must_use]
     pub fn reached(&self) -> u64 {
-        let (seen, taken) = unpack(self.word.load(Ordering::Acquire));
+        self.reached_by(self.word.load(Ordering::Acquire))
+    }
+
+    /// Ends it: from here on nobody takes a number. The first tick of which none was taken, and none will be. To be called
+    /// once: before the node id is given back, or when it was lost.
+    pub fn close(&self) -> u64 {
+        self.reached_by(self.word.swap(CLOSED, Ordering::AcqRel))
+    }
+
+    fn reached_by(&self, word: u64) -> u64 {
+        let (seen, taken) = unpack(word);
         seen + taken.div_ceil(self.layout.ids_a_tick())
     }
 

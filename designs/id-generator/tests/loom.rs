@@ -73,6 +73,27 @@ fn numbers_that_run_over_into_the_next_tick_never_meet_those_taken_there() {
     never_doubles([(5, 255), (5, 2), (6, 1)], [(5, 3), (6, 256), (6, 1)]);
 }
 
+/// Whoever gives a node id back says how far its ids have come: no taker may go further, whenever he looked.
+#[test]
+fn nothing_is_taken_beyond_what_was_reached_when_it_was_closed() {
+    loom::model(|| {
+        let snowflake = Arc::new(Snowflake::new(LAYOUT, 1, 0).unwrap());
+        let taker = {
+            let snowflake = Arc::clone(&snowflake);
+            thread::spawn(move || takes(&snowflake, &[(5, 1), (6, 1), (7, 1)]))
+        };
+        let reached = snowflake.close();
+        let ids = taker.join().unwrap();
+        let ticks = ids
+            .iter()
+            .map(|id| LAYOUT.tick(LAYOUT.decompose(*id).unwrap().time_ms).unwrap());
+        assert!(
+            ticks.max().is_none_or(|last| last < reached),
+            "an id after it was closed"
+        );
+    });
+}
+
 /// The threads ask one clock, which moves on at each look and never back: then nobody may be refused for his clock.
 #[test]
 fn a_clock_that_does_not_go_back_is_never_found_behind() {

@@ -105,7 +105,7 @@ proptest! {
                     let after = Snowflake::new(layout, node, tick).unwrap();
                     prop_assert!(after.take(count, || later).is_ok());
                 }
-                Err(Refused::Over) => prop_assert!(false, "there are bits for this time"),
+                Err(Refused::Over | Refused::Closed) => prop_assert!(false, "there are bits for this time"),
             }
         }
     }

@@ -131,6 +131,7 @@ impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
                 Err(Refused::Behind(by)) => return Err(Error::ClockBehind(by)),
                 Err(Refused::Exhausted(wait)) => return Err(Error::SequenceExhausted(wait)),
                 Err(Refused::Over) => return Err(Error::Over),
+                Err(Refused::Closed) => return Err(Error::NoNode),
             };
             shared.taken.fetch_add(u64::from(count.get()), Ordering::Relaxed);
             shared.come(&taken).await?;
@@ -222,7 +223,7 @@ impl<N: NodeIds, C: Clock> Shared<N, C> {
             }
             tracing::warn!(node = tenure.lease.node, "the node id was lent to another server");
             self.held.send_replace(None);
-            *reached = snowflake.reached();
+            *reached = snowflake.close();
         }
         let held = self.claim(*reached).await?;
         tracing::info!(node = held.tenure.lease.node, "another node id was claimed");
@@ -259,7 +260,8 @@ impl<N: NodeIds, C: Clock> Shared<N, C> {
         let Some(Held { snowflake, tenure }) = held else {
             return;
         };
-        let until_ms = self.layout.time_ms(snowflake.reached());
+        // Also a request that is still under way takes none from here on.
+        let until_ms = self.layout.time_ms(snowflake.close());
         if let Err(error) = self.nodes.release(&tenure.lease, until_ms).await {
             tracing::warn!(%error, "the node id is not given back; its lease will run out");
         }
