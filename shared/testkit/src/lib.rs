@@ -8,6 +8,7 @@
 //! | [`server`] | a design's binary as a child process: ready, killed, stopped, continued, terminated |
 //! | [`http`] | a small HTTP client that can also send bytes that no client would send |
 //! | [`scripts`] | recorded conversations: a readable file of requests and the answers they must get |
+//! | [`disk`] | a small disk to be filled |
 //! | [`problems`] | the shape that every error has |
 //! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test; the same for stages |
 //! | [`wait`] | waiting for a condition, with a bound |
@@ -23,6 +24,7 @@
 
 pub mod clock;
 pub mod contract;
+pub mod disk;
 pub mod engines;
 pub mod http;
 pub mod problems;

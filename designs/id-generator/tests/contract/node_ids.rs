@@ -93,6 +93,7 @@ async fn the_next_holder_begins_where_the_last_one_ends<N: NodeIds>(nodes: &N) {
 
 async fn a_lease_that_ran_out_and_that_nobody_took_goes_on<N: NodeIds>(nodes: &N) {
     let lease = claim(nodes, NOW_MS).await;
+    // Time is the subject here, and nobody may look whether the lease is over: whoever claims it has taken it.
     tokio::time::sleep(LASTS * 2).await;
     let renewed = nodes.renew(&lease, NOW_MS + 9_000).await.unwrap();
     assert_eq!(renewed.map(|lease| lease.until_ms), Some(NOW_MS + 9_000));

@@ -1,55 +1,14 @@
 //! A disk that is full: who must write down first tells nothing, and goes on without a restart once there is space.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::Command;
 
-use tempfile::TempDir;
+use testkit::disk::SmallDisk;
 use testkit::server::Server;
 use testkit::wait::wait_until;
 
 use crate::NONE;
 use crate::common::{Client, command_in};
 use crate::history::History;
-
-/// A file system with room for the database and for a log of the usual four megabytes, unmounted at the end.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    /// None where this user may not mount one.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("mount");
-        command
-            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
-            .arg(folder.path());
-        let mounted = command.output().is_ok_and(|output| output.status.success());
-        mounted.then_some(Self { folder })
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.folder.path().join("filler")
-    }
-
-    /// Takes all the space there is.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.filler()).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-        while file.write_all(&[0]).is_ok() {}
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
-    }
-}
 
 #[test]
 fn a_full_disk_ends_the_ids_and_space_brings_them_back() {
@@ -67,7 +26,7 @@ fn a_full_disk_ends_the_ids_and_space_brings_them_back() {
             );
             return;
         };
-        let start = || Server::spawn(command_in(disk.folder.path(), stage, &["--reserve-ms", "200"]));
+        let start = || Server::spawn(command_in(disk.path(), stage, &["--reserve-ms", "200"]));
         let mut server = start();
         let mut history = History::default();
         let mut client = Client::new(server.addr());

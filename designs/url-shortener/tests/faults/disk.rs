@@ -2,54 +2,13 @@
 //! space again all is well without a restart.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::Command;
 
-use tempfile::TempDir;
+use testkit::disk::SmallDisk;
 use testkit::server::Server;
 
 use crate::common::history::{Create, History};
 use crate::common::load::{create_batch, create_one};
 use crate::common::{Client, command_in, wait_until};
-
-/// A file system with room for the database and for a log of the usual four megabytes, unmounted at the end.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    /// None where this user may not mount one.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("mount");
-        command
-            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
-            .arg(folder.path());
-        let mounted = command.output().is_ok_and(|output| output.status.success());
-        mounted.then_some(Self { folder })
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.folder.path().join("filler")
-    }
-
-    /// Takes all the space there is.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.filler()).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-        while file.write_all(&[0]).is_ok() {}
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
-    }
-}
 
 #[test]
 fn a_full_disk_refuses_writes_keeps_redirecting_and_recovers() {
@@ -61,7 +20,7 @@ fn a_full_disk_refuses_writes_keeps_redirecting_and_recovers() {
         );
         return;
     };
-    let server = Server::spawn(command_in(disk.folder.path(), "permuted", &[]));
+    let server = Server::spawn(command_in(disk.path(), "permuted", &[]));
     let mut client = Client::new(server.addr());
     let mut history = History {
         creates: create_batch(&mut client, 50),
@@ -97,7 +56,7 @@ fn a_full_disk_refuses_writes_keeps_redirecting_and_recovers() {
     }
     // What the disk holds is what was said, also after a restart.
     drop(server);
-    let mut server = Server::spawn(command_in(disk.folder.path(), "permuted", &[]));
+    let mut server = Server::spawn(command_in(disk.path(), "permuted", &[]));
     let mut client = Client::new(server.addr());
     let violations = history.violations(&[], |code| client.target_of(code));
     assert_eq!(violations, Vec::<String>::new());
