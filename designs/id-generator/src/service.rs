@@ -66,8 +66,8 @@ impl<I: ports::Ids> Generator<I> {
     }
 }
 
-/// ULIDs of one millisecond: the first is drawn, each next one is greater by one, as its specification has it for ids that
-/// are to be in order.
+/// ULIDs of one request: the first is drawn, each next one is greater by one, as the specification has it for ids of one
+/// millisecond that are to be in order. Those of two requests in one millisecond are in none.
 fn ulids(now_ms: u64, count: Count) -> Vec<Ulid> {
     /// Less than the 80 bits, so that counting on never runs into the time.
     const DRAWN_BITS: u32 = 79;

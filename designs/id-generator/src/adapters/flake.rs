@@ -11,7 +11,7 @@ use std::time::Duration;
 use ledger::{Ledger, Sample};
 use service::{Clock, Lifecycle, Stopping};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::domain::{Count, Error};
 use crate::layout::Layout;
@@ -23,10 +23,11 @@ use crate::snowflake::{Refused, Snowflake, Taken};
 /// wrong.
 const TOLERATED: Duration = Duration::from_millis(10);
 
-/// How long a request waits for the tick of its numbers: longer than any that may be reserved, shorter than its deadline.
-const TICK_WAIT: Duration = Duration::from_millis(1_500);
+/// How long a request waits in all, for its clock, its tick and its lease: longer than numbers may be reserved ahead, and
+/// shorter than the usual deadline, so that it is answered that nothing was given, and not that nobody knows.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// How long a request waits for a renewal that is due.
+/// How much of that for a renewal that is due.
 const RENEWAL_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a start waits for a clock that is behind: a server that was killed and comes back at once waits for the time
@@ -118,14 +119,13 @@ impl<N: NodeIds, C: Clock> Flake<N, C> {
 impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
     async fn next(&self, count: Count) -> Result<Vec<u64>, Error> {
         let shared = &*self.shared;
-        let mut waited = Duration::ZERO;
+        let give_up = Instant::now() + PATIENCE;
         loop {
             let held = shared.held.borrow().clone().ok_or(Error::NoNode)?;
             let taken = match held.snowflake.take(count.get(), || shared.clock.now_ms()) {
                 Ok(taken) => taken,
-                Err(Refused::Behind(by)) if by <= TOLERATED && waited < TICK_WAIT => {
+                Err(Refused::Behind(by)) if by <= TOLERATED && Instant::now() < give_up => {
                     sleep(by).await;
-                    waited += by;
                     continue;
                 }
                 Err(Refused::Behind(by)) => return Err(Error::ClockBehind(by)),
@@ -134,8 +134,10 @@ impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
                 Err(Refused::Closed) => return Err(Error::NoNode),
             };
             shared.taken.fetch_add(u64::from(count.get()), Ordering::Relaxed);
-            shared.come(&taken).await?;
-            if held.tenure.covers(Instant::now(), shared.time_ms(&taken)) || shared.renewed(&held, &taken).await? {
+            shared.come(&taken, give_up).await?;
+            if held.tenure.covers(Instant::now(), shared.time_ms(&taken))
+                || shared.renewed(&held, &taken, give_up).await?
+            {
                 let mut ids = Vec::with_capacity(usize::try_from(count.get()).unwrap_or(0));
                 ids.extend(taken.ids());
                 return Ok(ids);
@@ -147,12 +149,8 @@ impl<N: NodeIds, C: Clock> Ids for Flake<N, C> {
 
 impl<N: NodeIds, C: Clock> Shared<N, C> {
     /// Waits until the clock shows the tick of the last number.
-    async fn come(&self, taken: &Taken<'_>) -> Result<(), Error> {
+    async fn come(&self, taken: &Taken<'_>, give_up: Instant) -> Result<(), Error> {
         let mut wait = taken.wait();
-        if wait.is_zero() {
-            return Ok(());
-        }
-        let give_up = Instant::now() + TICK_WAIT;
         while !wait.is_zero() {
             if Instant::now() + wait > give_up {
                 return Err(Error::ClockBehind(wait));
@@ -164,7 +162,7 @@ impl<N: NodeIds, C: Clock> Shared<N, C> {
     }
 
     /// Waits for a renewal under which the numbers may be told; says whether they still belong to this server.
-    async fn renewed(&self, held: &Held, taken: &Taken<'_>) -> Result<bool, Error> {
+    async fn renewed(&self, held: &Held, taken: &Taken<'_>, give_up: Instant) -> Result<bool, Error> {
         let mut changes = self.held.subscribe();
         self.due.notify_one();
         let time_ms = self.time_ms(taken);
@@ -172,7 +170,7 @@ impl<N: NodeIds, C: Clock> Shared<N, C> {
             Some(now) if Arc::ptr_eq(&now.snowflake, &held.snowflake) => now.tenure.covers(Instant::now(), time_ms),
             _ => true,
         });
-        match timeout(RENEWAL_WAIT, settled).await {
+        match timeout_at(give_up.min(Instant::now() + RENEWAL_WAIT), settled).await {
             Ok(Ok(now)) => match &*now {
                 Some(now) => Ok(Arc::ptr_eq(&now.snowflake, &held.snowflake)),
                 None => Err(Error::NoNode),
