@@ -19,7 +19,7 @@ use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisError, RedisRe
 use crate::Error;
 use crate::breaker::Breaker;
 
-/// How long one command may take, a connection that has to be made first included.
+/// How long one command may take unless somebody asks for less, a connection that has to be made first included.
 const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
 /// How long connecting may take.
@@ -39,6 +39,7 @@ pub struct Redis {
     connection: ConnectionManager,
     breaker: Arc<Breaker>,
     resource: Resource,
+    wait: Duration,
 }
 
 impl Redis {
@@ -54,7 +55,17 @@ impl Redis {
             connection: connection.await.map_err(Error::unavailable)?,
             breaker: Arc::new(Breaker::new()),
             resource: ledger.resource("redis", "commands", PIPELINE as f64),
+            wait: ANSWER_WAIT,
         })
+    }
+
+    /// The same server, asked by somebody who waits no longer than this for an answer, and never longer than others do.
+    #[must_use]
+    pub fn waiting(&self, wait: Duration) -> Self {
+        Self {
+            wait: wait.min(ANSWER_WAIT),
+            ..self.clone()
+        }
     }
 
     /// Sends a command that only reads.
@@ -93,7 +104,7 @@ impl Redis {
             return Err(Error::unavailable("redis did not answer a moment ago"));
         }
         let _held = service::hold(&self.resource).await;
-        let answer = tokio::time::timeout(ANSWER_WAIT, call)
+        let answer = tokio::time::timeout(self.wait, call)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
         match &answer {
