@@ -112,6 +112,7 @@ impl Stage {
             Self::Leased => Traits {
                 needs: &["postgres"],
                 nodes: 2,
+                listens: &[],
                 knobs: vec![Knob {
                     resource: "postgres_pool",
                     flag: "postgres-connections",

@@ -1,12 +1,23 @@
-//! The yardstick: axum as it comes. A constant 302, with which redirects are compared, and the bytes of one new id.
+//! The yardstick: axum as it comes. A constant 302, with which redirects are compared, the bytes of one new id, and those of
+//! one decision about a question that was read.
 //!
 //! `cargo run --release -p service --example bare_axum -- 127.0.0.1:8081`, then load `/abcdefg` beside a design's own
-//! redirect, or `/ids/one` beside its new ids, with the same client, on the same core. One thread serves, as in a design
-//! that has one core.
+//! redirect, `/ids/one` beside its new ids, or `/check` beside its decisions, with the same client, on the same core. One
+//! thread serves, as in a design that has one core.
 
-use axum::Router;
-use axum::routing::get;
-use http::{StatusCode, header};
+use std::collections::HashMap;
+
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+
+/// As the rate limiter is asked.
+#[derive(Deserialize)]
+struct Question {
+    descriptor: HashMap<String, String>,
+    cost: u64,
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
@@ -19,7 +30,25 @@ async fn main() -> std::io::Result<()> {
         ];
         (headers, r#"{"ids":["2125663570413748224"]}"#)
     };
-    let routes = Router::new().route("/{code}", get(redirect)).route("/ids/one", get(id));
+    let decision = |Json(question): Json<Question>| async move {
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "no-store"),
+            (
+                HeaderName::from_static("ratelimit-policy"),
+                "\"default.user\";q=1000000;w=1",
+            ),
+            (HeaderName::from_static("ratelimit"), "\"default.user\";r=999999"),
+        ];
+        // So that what was read is needed.
+        let known = question.cost <= 1_000_000 && question.descriptor.contains_key("user");
+        let body = r#"{"allowed":true,"limit":1000000,"remaining":999999,"reset_after_ms":1}"#;
+        (headers, if known { body } else { "" })
+    };
+    let routes = Router::new()
+        .route("/{code}", get(redirect))
+        .route("/ids/one", get(id))
+        .route("/check", post(decision));
     let socket = tokio::net::TcpListener::bind(&address).await?;
     eprintln!("listening on http://{}", socket.local_addr()?);
     axum::serve(socket, routes).await

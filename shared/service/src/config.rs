@@ -77,15 +77,20 @@ impl ServiceConfig {
     /// # Errors
     /// A sentence for the person who started the service.
     pub fn validate(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && self.api_keys.is_empty() && !self.insecure {
-            return Err(format!(
-                "refusing to serve on {}: it can be reached from other machines and no API key is set; \
-                 set API_KEYS, or say --insecure",
-                self.listen
-            ));
-        }
+        self.validate_address(self.listen)?;
         if self.api_keys.iter().any(|key| key.trim().len() < 8) {
             return Err("an API key must have at least 8 characters".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The same for one address.
+    pub(crate) fn validate_address(&self, address: SocketAddr) -> Result<(), String> {
+        if !address.ip().is_loopback() && self.api_keys.is_empty() && !self.insecure {
+            return Err(format!(
+                "refusing to serve on {address}: it can be reached from other machines and no API key is set; \
+                 set API_KEYS, or say --insecure"
+            ));
         }
         Ok(())
     }

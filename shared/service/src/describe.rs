@@ -12,6 +12,8 @@ pub struct Traits {
     pub knobs: Vec<Knob>,
     /// How many processes of it run beside each other at least: below that it is not the stage that it says it is.
     pub nodes: u32,
+    /// Flags, without dashes, of further addresses that it listens on: port 0 picks a free one.
+    pub listens: &'static [&'static str],
 }
 
 /// One process that needs nothing.
@@ -21,6 +23,7 @@ impl Default for Traits {
             needs: &[],
             knobs: Vec::new(),
             nodes: 1,
+            listens: &[],
         }
     }
 }

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 use axum::extract::Request;
@@ -76,6 +77,15 @@ impl Class {
 pub struct Routes<S = ()> {
     document: OpenApi,
     entries: Vec<Entry<S>>,
+    also_on: Option<Also>,
+}
+
+/// A second address for the same routes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Also {
+    /// What is said when it is there: `grpc on http://ADDR`.
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
 }
 
 struct Entry<S> {
@@ -110,6 +120,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Self {
             document,
             entries: Vec::new(),
+            also_on: None,
         }
     }
 
@@ -156,6 +167,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Serves all of them on a second address as well, where clients expect one of them: behind the same guard, within the
+    /// same bounds. `name` is what the line says that tells where it is.
+    #[must_use]
+    pub fn also_on(mut self, name: &'static str, address: SocketAddr) -> Self {
+        self.also_on = Some(Also { name, address });
+        self
+    }
+
     /// Gives the handlers their state.
     #[must_use]
     pub fn with_state(self, state: S) -> Routes {
@@ -172,11 +191,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Routes {
             entries: entries.collect(),
             document: self.document,
+            also_on: self.also_on,
         }
     }
 }
 
 impl Routes {
+    /// Where else they are to be served.
+    pub(crate) fn other_address(&self) -> Option<Also> {
+        self.also_on
+    }
+
     pub(crate) fn into_parts(self) -> anyhow::Result<(Vec<Route>, OpenApi)> {
         for Entry { method, path, .. } in self.entries.iter().filter(|entry| !entry.grpc) {
             let described = self

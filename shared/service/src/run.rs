@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use ledger::{Ledger, Sample};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceConfig;
@@ -117,16 +117,28 @@ async fn serve(
         routes = build(host.clone()) => routes?,
         () = signals.next() => return Ok(0),
     };
+    let also = match routes.other_address() {
+        Some(also) => {
+            config.validate_address(also.address).map_err(anyhow::Error::msg)?;
+            Some((also.name, bind(also.address).await?))
+        }
+        None => None,
+    };
     let health = Arc::new(Health::new(host.lifecycle.clone()));
     let (listener, admin) = listeners(config, &host, routes, &health)?;
 
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(Arc::clone(&listener).serve(socket, stop.clone()));
+    let mut serving = JoinSet::new();
+    serving.spawn(Arc::clone(&listener).serve(socket, stop.clone()));
     // Never stopped: an orchestrator asks it how the drain goes.
     tokio::spawn(admin.serve(admin_socket, CancellationToken::new()));
     health.started();
     eprintln!("listening on http://{address}");
     eprintln!("admin on http://{admin_address}");
+    if let Some((name, socket)) = also {
+        eprintln!("{name} on http://{}", socket.local_addr()?);
+        serving.spawn(Arc::clone(&listener).serve(socket, stop.clone()));
+    }
 
     signals.next().await;
     tracing::info!("draining");
@@ -139,9 +151,11 @@ async fn serve(
 }
 
 /// Lets requests finish, then background tasks flush.
-async fn finish(config: &ServiceConfig, host: &Host, serving: JoinHandle<()>, listener: &Listener) -> usize {
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the accept loop failed");
+async fn finish(config: &ServiceConfig, host: &Host, mut serving: JoinSet<()>, listener: &Listener) -> usize {
+    while let Some(served) = serving.join_next().await {
+        if let Err(error) = served {
+            tracing::error!(%error, "an accept loop failed");
+        }
     }
     let cut_off = listener.drained(config.drain().saturating_sub(FLUSH)).await;
     if !host.lifecycle.stop(FLUSH).await {
