@@ -4,9 +4,11 @@
 //! The generator decides *when*; the workload decides *what*, and whether the answer is right. It is driven by one thread.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::generator::Generator;
 use crate::http::{Client, Response};
@@ -46,7 +48,7 @@ pub enum Checked {
 }
 
 /// What verifying the history of a run has shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verified {
     /// Broken promises over the whole history.
     pub violations: u64,
@@ -54,6 +56,34 @@ pub struct Verified {
     pub examples: Vec<String>,
     /// What was checked and how much of it, for the reader.
     pub summary: String,
+    /// How well what the design limits was kept, where it limits something.
+    pub accuracy: Option<Accuracy>,
+}
+
+/// How well a limit was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accuracy {
+    /// The most that was admitted within one window, wherever that is laid, over what is allowed in one: a whole burst and
+    /// what the limit adds meanwhile.
+    pub most_in_a_window: f64,
+    /// How many were admitted beyond what is allowed in some interval, of whatever length.
+    pub too_many: u64,
+    /// How many were refused although there was room.
+    pub refused_wrongly: u64,
+}
+
+impl fmt::Display for Accuracy {
+    /// `1.00 x`, and what is wrong: `1.37 x, 96 too many, 2 refused wrongly`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} x", self.most_in_a_window)?;
+        for (count, what) in [(self.too_many, "too many"), (self.refused_wrongly, "refused wrongly")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Verified {

@@ -8,10 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lab::generator::{Generator, Outcome, Plan, Watch};
-use lab::http::{Client, Response, Target};
+use lab::generator::Outcome;
+use lab::http::{Client, Target};
 use lab::stop::Stop;
-use lab::workload::{Checked, Kind, Operation, Verified, Workload};
+use lab::workload::{Verified, Workload};
 use lab::workloads::{self, Options};
 use support::{Act, serve};
 
@@ -35,31 +35,6 @@ impl Nodes {
         let node = self.turn as u64;
         let id = |number: u64| (number >> 12) << 22 | node << 12 | number & 4_095;
         (first..first + count).map(id).collect()
-    }
-}
-
-/// A number of operations of another workload.
-struct Limited {
-    left: u64,
-    inner: Box<dyn Workload>,
-}
-
-impl Workload for Limited {
-    fn kinds(&self) -> &[Kind] {
-        self.inner.kinds()
-    }
-
-    fn next(&mut self, request: &mut Vec<u8>) -> Option<Operation> {
-        self.left = self.left.checked_sub(1)?;
-        self.inner.next(request)
-    }
-
-    fn check(&mut self, operation: Operation, answer: &Response<'_>, request: &mut Vec<u8>) -> Checked {
-        self.inner.check(operation, answer, request)
-    }
-
-    fn lost(&mut self, operation: Operation) {
-        self.inner.lost(operation);
     }
 }
 
@@ -112,6 +87,7 @@ fn workload(address: SocketAddr, mix: Option<&str>) -> Box<dyn Workload> {
         seed: 7,
         items: 1,
         mix: mix.map(ToOwned::to_owned),
+        nodes: 1,
     };
     workloads::of("id-generator", &options).unwrap()
 }
@@ -121,21 +97,7 @@ fn client(address: SocketAddr) -> Client {
 }
 
 fn load(address: SocketAddr, mix: Option<&str>) -> (Outcome, Verified) {
-    let (mut client, stop) = (client(address), Stop::default());
-    let mut limited = Limited {
-        left: OPERATIONS,
-        inner: workload(address, mix),
-    };
-    limited.inner.prepare(&mut client, &stop).unwrap();
-    let mut generator = Generator::connect(&[Target::of(address)], 8).unwrap();
-    let mut watch = Watch {
-        stop: &stop,
-        tick: &mut |_| (),
-    };
-    let plan = Plan::closed(8, Duration::from_secs(60));
-    let outcome = generator.run(&mut limited, &plan, &mut watch).unwrap();
-    let verified = limited.inner.verify(&mut client, &mut generator, &stop).unwrap();
-    (outcome, verified)
+    support::load(&mut client(address), workload(address, mix), OPERATIONS)
 }
 
 fn honest(_: u64, ids: Vec<u64>) -> String {

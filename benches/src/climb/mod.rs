@@ -161,6 +161,7 @@ fn prepare(
             seed: request.seed,
             items: request.items,
             mix: request.mix.clone(),
+            nodes: server.nodes().len(),
         },
     )?;
     Running::new(server, stage, workload, request, setup.layout.shared_cores(), stop)
@@ -205,6 +206,7 @@ mod tests {
             needs: needs.iter().map(ToString::to_string).collect(),
             knobs: Vec::new(),
             nodes: 1,
+            listens: Vec::new(),
         }
     }
 

@@ -142,6 +142,7 @@ mod tests {
                 flag: "connections".to_owned(),
             }],
             nodes,
+            listens: Vec::new(),
         };
         let mut report = StageReport::skipped(&stage, Skipped(String::new()));
         report.ledger = vec![Usage {

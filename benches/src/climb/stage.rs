@@ -244,6 +244,7 @@ impl Running {
             violations,
             violation_examples: examples.take(5).cloned().collect(),
             verified: verified.summary.clone(),
+            accuracy: verified.accuracy,
             probes: self.probes.iter().map(Probe::report).collect(),
             proof: self.proof.clone(),
             profile: self.profile.clone(),

@@ -89,6 +89,7 @@ fn promises(args: &ClimbArgs) -> Result<Slo> {
         seed: 0,
         items: 1,
         mix: args.mix.clone(),
+        nodes: 1,
     };
     Ok(Slo::of(workloads::of(&args.design, &nowhere)?.kinds()))
 }

@@ -69,6 +69,7 @@ fn workload(args: &LoadArgs, target: &Target) -> Result<Box<dyn Workload>> {
             seed: args.seed,
             items: args.items,
             mix: args.mix.clone(),
+            nodes: args.url.len().max(1),
         },
     )
 }

@@ -18,10 +18,18 @@ pub struct Answer {
     pub status: u16,
     /// The body as it was sent.
     pub body: Vec<u8>,
+    headers: Vec<(String, String)>,
     keep_alive: bool,
 }
 
 impl Answer {
+    /// The first header of this name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The body as text, for an error message: the first 200 characters.
     pub fn excerpt(&self) -> String {
         String::from_utf8_lossy(&self.body).chars().take(200).collect()
@@ -136,6 +144,16 @@ fn own(response: &Response<'_>) -> Answer {
     Answer {
         status: response.status,
         body: response.body.to_vec(),
+        headers: response
+            .headers
+            .iter()
+            .map(|header| {
+                (
+                    header.name.to_owned(),
+                    String::from_utf8_lossy(header.value).into_owned(),
+                )
+            })
+            .collect(),
         keep_alive: response.keep_alive,
     }
 }

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::proof::Proof;
 use crate::server::Stage;
 use crate::verdict::{Evidence, Reason, Usage, Verdict};
-use crate::workload::Kind;
+use crate::workload::{Accuracy, Kind};
 
 /// One climb.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +152,9 @@ pub struct StageReport {
     pub violation_examples: Vec<String>,
     /// What was verified.
     pub verified: String,
+    /// How well what the design limits was kept; left out where it limits nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// All probes in order.
     pub probes: Vec<ProbeReport>,
     /// What slowing the fullest resources has shown; left out where that was not asked for.
@@ -230,6 +233,7 @@ impl StageReport {
             violations: 0,
             violation_examples: Vec::new(),
             verified: String::new(),
+            accuracy: None,
             probes: Vec::new(),
             proof: None,
             profile: None,

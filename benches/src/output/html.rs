@@ -91,17 +91,17 @@ impl Page<'_> {
     }
 
     fn summary(&self) -> String {
-        let mut out = table(
-            "Every stage at its knee",
-            &[
-                "<stage",
-                "knee, req/s",
-                "p50, ms",
-                "p99, ms",
-                "<bottleneck",
-                "violations",
-            ],
-        );
+        let limits = self.report.stages.iter().any(|stage| stage.accuracy.is_some());
+        let mut columns = vec![
+            "<stage",
+            "knee, req/s",
+            "p50, ms",
+            "p99, ms",
+            "<bottleneck",
+            "violations",
+        ];
+        columns.extend(limits.then_some("<accuracy"));
+        let mut out = table("Every stage at its knee", &columns);
         for (index, stage) in self.report.stages.iter().enumerate() {
             let name = format!(
                 "<tr><th scope=\"row\"><a href=\"#stage-{index}\">{}</a><small class=\"idea\">{}</small></th>",
@@ -110,7 +110,8 @@ impl Page<'_> {
             );
             out += &name;
             if let Some(reason) = &stage.skipped {
-                let _ = writeln!(out, "<td colspan=\"5\">skipped: {}</td></tr>", escaped(reason));
+                let columns = columns.len() - 1;
+                let _ = writeln!(out, "<td colspan=\"{columns}\">skipped: {}</td></tr>", escaped(reason));
                 continue;
             }
             let at = |key: &str| format!("/stages/{index}/{key}");
@@ -124,9 +125,14 @@ impl Page<'_> {
             } else {
                 String::new()
             };
+            let accuracy = match stage.accuracy {
+                Some(accuracy) => format!("<td class=\"text\">{accuracy}</td>"),
+                None if limits => "<td></td>".to_owned(),
+                None => String::new(),
+            };
             let _ = writeln!(
                 out,
-                "<td>{bound}{}{spread}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td><td{}>{}</td></tr>",
+                "<td>{bound}{}{spread}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td><td{}>{}</td>{accuracy}</tr>",
                 self.figure(&at("knee_rps"), rate),
                 self.figure(&at("p50_ms"), ms),
                 self.figure(&at("p99_ms"), ms),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::generator::{Latencies, Outcome, Second};
-use crate::workload::Verified;
+use crate::workload::{Accuracy, Verified};
 
 /// The version of these shapes.
 pub const SCHEMA: u32 = 1;
@@ -159,6 +159,9 @@ pub struct LoadReport {
     pub violation_examples: Vec<String>,
     /// What was verified after the load.
     pub verified: String,
+    /// How well what the design limits was kept; left out where it limits nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// From the scheduled instant.
     pub response_ms: Quantiles,
     /// From the actual send.
@@ -255,6 +258,7 @@ impl LoadReport {
             violations: outcome.violations + verified.violations,
             violation_examples: outcome.examples.iter().chain(&verified.examples).cloned().collect(),
             verified: verified.summary.clone(),
+            accuracy: verified.accuracy,
             response_ms: (&outcome.times.response).into(),
             service_ms: (&outcome.times.service).into(),
             generator: GeneratorReport {

@@ -11,10 +11,17 @@ use crate::verdict::{Reason, cpu_parts};
 
 /// The lines between the report marks, the last one with its line end.
 pub fn block(report: &ClimbReport, run: &str) -> String {
-    let mut out = String::from("| stage | idea | knee (req/s) | p50 (ms) | p99 (ms) | bottleneck | violations |\n");
-    out += "|---|---|--:|--:|--:|---|--:|\n";
+    let mut out = String::from("| stage | idea | knee (req/s) | p50 (ms) | p99 (ms) | bottleneck | violations |");
+    let limits = report.stages.iter().any(|stage| stage.accuracy.is_some());
+    out += if limits { " accuracy |\n" } else { "\n" };
+    out += "|---|---|--:|--:|--:|---|--:|";
+    out += if limits { "---|\n" } else { "\n" };
     for stage in &report.stages {
         out += &row(stage);
+        if limits {
+            let accuracy = stage.accuracy.map_or_else(String::new, |accuracy| accuracy.to_string());
+            let _ = write!(out, " {accuracy} |");
+        }
         out.push('\n');
     }
     // Writing into a String cannot fail.

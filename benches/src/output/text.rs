@@ -54,6 +54,9 @@ pub fn load(outcome: &Outcome, verified: &Verified, missed: &[String]) {
     if !verified.summary.is_empty() {
         println!("verified   {}", verified.summary);
     }
+    if let Some(accuracy) = verified.accuracy {
+        println!("accuracy   {accuracy}");
+    }
     for example in outcome.examples.iter().chain(&verified.examples) {
         println!("{}  {example}", paint(colour, BAD, "violation"));
     }
@@ -94,9 +97,16 @@ pub fn climb(report: &ClimbReport) {
     }
     println!();
     let colour = paint::wanted(&std::io::stdout());
+    let limits = report.stages.iter().any(|stage| stage.accuracy.is_some());
     let head = format!(
-        "{:<14} {:>24} {:>9} {:>9}  {:<30} {:>10}",
-        "stage", "knee req/s (spread)", "p50 ms", "p99 ms", "bottleneck", "violations"
+        "{:<14} {:>24} {:>9} {:>9}  {:<30} {:>10}{}",
+        "stage",
+        "knee req/s (spread)",
+        "p50 ms",
+        "p99 ms",
+        "bottleneck",
+        "violations",
+        if limits { "  accuracy" } else { "" }
     );
     println!("{}", paint(colour, BOLD, &head));
     for stage in &report.stages {
@@ -135,8 +145,11 @@ fn row(stage: &StageReport, colour: bool) {
         },
     );
     let violations = format!("{:>10}", stage.violations);
+    let accuracy = stage
+        .accuracy
+        .map_or_else(String::new, |accuracy| format!("  {accuracy}"));
     println!(
-        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<30} {}",
+        "{:<14} {:>24} {:>9} {:>9}  {bottleneck:<30} {}{accuracy}",
         stage.stage,
         knee(stage),
         number(stage.p50_ms),

@@ -60,6 +60,9 @@ pub struct Stage {
     /// How many processes of it run beside each other.
     #[serde(default = "one")]
     pub nodes: u32,
+    /// Flags of further addresses that it listens on.
+    #[serde(default)]
+    pub listens: Vec<String>,
 }
 
 fn one() -> u32 {
@@ -318,6 +321,7 @@ mod tests {
             needs: Vec::new(),
             knobs: Vec::new(),
             nodes: 2,
+            listens: Vec::new(),
         };
         let setup = Setup {
             binary,

@@ -42,7 +42,7 @@ impl Node {
     ) -> Result<Self> {
         let data = data.join(format!("node-{number}"));
         fs::create_dir(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let child = command(setup, &stage.name, &data, group, engines)
+        let child = command(setup, stage, &data, group, engines)
             .spawn()
             .with_context(|| format!("cannot start {}", setup.binary.path.display()))?;
         let nowhere = Target::of(([0, 0, 0, 0], 0).into()); // until it has said where
@@ -214,7 +214,7 @@ fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn command(setup: &Setup<'_>, stage: &str, data: &Path, group: Option<&Path>, engines: &Engines) -> Command {
+fn command(setup: &Setup<'_>, stage: &Stage, data: &Path, group: Option<&Path>, engines: &Engines) -> Command {
     let mut command = match group {
         None => Command::new(&setup.binary.path),
         Some(group) => {
@@ -228,7 +228,7 @@ fn command(setup: &Setup<'_>, stage: &str, data: &Path, group: Option<&Path>, en
     command
         .args([
             "--stage",
-            stage,
+            &stage.name,
             "--listen",
             "127.0.0.1:0",
             "--admin-listen",
@@ -236,6 +236,12 @@ fn command(setup: &Setup<'_>, stage: &str, data: &Path, group: Option<&Path>, en
             "--data-dir",
         ])
         .arg(data)
+        .args(
+            stage
+                .listens
+                .iter()
+                .flat_map(|flag| [format!("--{flag}"), "127.0.0.1:0".to_owned()]),
+        )
         .args(engines.flags())
         .args(setup.lab.then_some("--lab"))
         .args(

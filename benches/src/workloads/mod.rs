@@ -3,6 +3,7 @@
 pub mod get;
 pub mod id_generator;
 pub mod planted;
+pub mod rate_limiter;
 pub mod url_shortener;
 
 use anyhow::{Result, bail};
@@ -25,10 +26,12 @@ pub struct Options {
     pub items: usize,
     /// Shares of the kinds, as the user wrote them.
     pub mix: Option<String>,
+    /// How many servers are loaded.
+    pub nodes: usize,
 }
 
 /// The designs that have a workload, with what their users do.
-pub const DESIGNS: [(&str, &str); 2] = [
+pub const DESIGNS: [(&str, &str); 3] = [
     (
         "url-shortener",
         "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
@@ -36,6 +39,10 @@ pub const DESIGNS: [(&str, &str); 2] = [
     (
         "id-generator",
         "85 % single ids, 10 % batches of 100, 5 % ids decoded; 1,000 at once by --mix bulk=1",
+    ),
+    (
+        "rate-limiter",
+        "75 % checks of Zipf-popular users, 20 % of newcomers who come all at once, 5 % questions that charge nothing",
     ),
 ];
 
@@ -50,6 +57,7 @@ pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
     match design {
         "url-shortener" => Ok(Box::new(url_shortener::UrlShortener::new(options)?)),
         "id-generator" => Ok(Box::new(id_generator::IdGenerator::new(options)?)),
+        "rate-limiter" => Ok(Box::new(rate_limiter::RateLimiter::new(options)?)),
         PLANTED => Ok(Box::new(planted::Planted::new(options))),
         _ => bail!(unknown(design)),
     }
@@ -63,6 +71,7 @@ pub fn envelope(design: &str) -> Result<Envelope> {
     match design {
         "url-shortener" => Ok(url_shortener::envelope::ENVELOPE),
         "id-generator" => Ok(id_generator::envelope::ENVELOPE),
+        "rate-limiter" => Ok(rate_limiter::envelope::ENVELOPE),
         _ => bail!(unknown(design)),
     }
 }
