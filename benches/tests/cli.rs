@@ -88,6 +88,40 @@ fn several_urls_of_a_design_are_loaded_together() {
     assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
 }
 
+/// How well a limit was kept is printed and written where there is one, and nowhere else.
+#[test]
+fn a_load_of_a_limiter_says_how_well_it_was_kept() {
+    let decision =
+        b"HTTP/1.1 200 OK\r\nRateLimit-Policy: \"u\";q=1000000;w=1\r\nContent-Length: 16\r\n\r\n{\"allowed\":true}";
+    let (address, _) = serve(|_| Act::Answer(decision.to_vec()));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("load.json");
+    let url = format!("http://{address}");
+    let json = file.to_str().unwrap();
+    let output = lab(&[
+        "load",
+        "rate-limiter",
+        "--url",
+        &url,
+        "-r",
+        "500",
+        "-d",
+        "300ms",
+        "--slo",
+        "err<1%",
+        "--json",
+        json,
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("\naccuracy   0.00 x\n"), "{text} {}", stderr(&output));
+    let report: LoadReport = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let accuracy = report.accuracy.unwrap();
+    assert_eq!((accuracy.too_many, accuracy.refused_wrongly), (0, 0));
+    load(&url, &file, &["-r", "100"]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("accuracy"), "{text}");
+}
+
 #[test]
 fn a_missed_slo_ends_with_99() {
     let (address, _) = serve(|_| Act::Answer(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".to_vec()));
@@ -115,7 +149,7 @@ fn every_error_is_one_line() {
         .local_addr()
         .unwrap();
     let url = format!("http://{free}/");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["load", "--get", &url], "connection refused"),
         (&["load", "--get", "https://localhost/"], "plain http"),
         (
@@ -136,6 +170,10 @@ fn every_error_is_one_line() {
         (
             &["load", "id-generator", "--url", &url, "--mix", "x=1"],
             "single, batch, decode, bulk",
+        ),
+        (
+            &["load", "rate-limiter", "--url", &url, "--mix", "x=1"],
+            "check, crowd, ask",
         ),
     ];
     for (args, part) in cases {
@@ -169,6 +207,7 @@ fn designs_are_listed() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.starts_with("url-shortener: "), "{text}");
     assert!(text.contains("\nid-generator: 85 % single ids"), "{text}");
+    assert!(text.contains("\nrate-limiter: 75 % checks"), "{text}");
 }
 
 #[test]

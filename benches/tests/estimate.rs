@@ -242,6 +242,40 @@ fn a_demand_may_be_a_time_that_no_machine_changes() {
     }
 }
 
+/// A larger share is fewer commands of Redis for stage leased, and nothing to the others.
+#[test]
+fn a_limiters_share_is_what_leased_pays_redis() {
+    let estimate = |share: &str| -> EstimateReport {
+        let dir = tempfile::tempdir().unwrap();
+        let json = dir.path().join("estimate.json");
+        let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["estimate", "rate-limiter", "--set", share, "--numbers"])
+            .arg(numbers())
+            .arg("--json")
+            .arg(&json)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap()
+    };
+    let (small, large) = (estimate("share=1"), estimate("share=100"));
+    let stages = [
+        "fixed_window",
+        "sliding_log",
+        "token_bucket",
+        "racy",
+        "atomic",
+        "leased",
+    ];
+    for (index, stage) in stages.into_iter().enumerate() {
+        let knee = |report: &EstimateReport| {
+            assert_eq!(report.stages[index].prediction.stage, stage);
+            report.stages[index].prediction.knee_rps.unwrap()
+        };
+        assert_eq!(knee(&large) > knee(&small), stage == "leased", "{stage}");
+    }
+}
+
 #[test]
 fn every_error_is_one_line() {
     let dir = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ use lab::output::html;
 use lab::output::picture::{self, Width};
 use lab::proof::{Finding, Intervention, Measure, Proof, Relief};
 use lab::verdict::Reason;
+use lab::workload::Accuracy;
 use serde_json::Value;
 
 /// How long a browser may take for one page, on a machine that is busy with other tests.
@@ -52,6 +53,11 @@ fn everything() -> ClimbReport {
         stage.violation_examples = vec!["code `aaaaaaa` was given twice".to_owned(), HOSTILE.to_owned()];
     }
     let first = &mut report.stages[0];
+    first.accuracy = Some(Accuracy {
+        most_in_a_window: 1.374,
+        too_many: 96,
+        refused_wrongly: 2,
+    });
     first.profile = Some(ProfileReport {
         file: "url-shortener-permuted.svg".to_owned(),
         svg: "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 600 40\"><rect width=\"600\" height=\"18\" y=\"20\" fill=\"#e66101\"/>\
@@ -287,7 +293,16 @@ fn says_what_its_run_says(dom: &str, report: &ClimbReport) {
         assert!((read - exact).abs() <= off, "{place}: {text} stands for {exact}");
     }
     let mut wanted = Vec::new();
-    let keys = ["knee_rps", "p50_ms", "p99_ms", "utilisation", "violations"];
+    let keys = [
+        "knee_rps",
+        "p50_ms",
+        "p99_ms",
+        "utilisation",
+        "violations",
+        "most_in_a_window",
+        "too_many",
+        "refused_wrongly",
+    ];
     places(&run["stages"], "/stages", &keys, &mut wanted);
     assert!(wanted.len() > 100, "a climb has more figures than {}", wanted.len());
     for place in &wanted {

@@ -129,6 +129,32 @@ fn a_run_of_several_nodes_says_so() {
     assert!(page.contains("<p>Ran as 3 nodes on postgres 15.18 (local).</p>"));
 }
 
+/// How well a limit was kept is a column where something is limited, and nothing elsewhere.
+#[test]
+fn a_run_of_a_limiter_has_its_accuracy() {
+    let mut climb = value();
+    let without: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    let (block, page) = (markdown::block(&without, "run"), html::page(&without).unwrap());
+    assert!(!block.contains("accuracy") && !page.contains("accuracy"));
+
+    climb["stages"][0]["accuracy"] = json!({"most_in_a_window": 1.374, "too_many": 96, "refused_wrongly": 2});
+    climb["stages"][1]["accuracy"] = json!({"most_in_a_window": 0.99, "too_many": 0, "refused_wrongly": 0});
+    let with: ClimbReport = serde_json::from_value(climb.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&with).unwrap(), climb);
+    let block = markdown::block(&with, "run");
+    for part in [
+        " violations | accuracy |\n",
+        " | 1.37 x, 96 too many, 2 refused wrongly |\n",
+        " | 0.99 x |\n",
+    ] {
+        assert!(block.contains(part), "{part}: {block}");
+    }
+    let columns = |line: &str| line.matches('|').count();
+    let mut rows = block.lines().filter(|line| line.starts_with('|'));
+    assert!(rows.all(|line| columns(line) == 9), "{block}");
+    assert!(html::page(&with).unwrap().contains(">accuracy<"));
+}
+
 fn report(readme: &std::path::Path, more: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_lab"))
         .args(["report", "url-shortener", "--run"])

@@ -18,6 +18,7 @@ use crate::output::picture::{self, Width, escaped};
 use crate::output::text::{promises, rate};
 use crate::proof::{Finding, Measure, Proof, Relief};
 use crate::verdict::{FULL, Reason};
+use crate::workload::Accuracy;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -68,6 +69,19 @@ impl Page<'_> {
             ),
             _ => "-".to_owned(),
         }
+    }
+
+    /// As [`Accuracy`] prints it, each figure with its place.
+    fn accuracy(&self, index: usize, accuracy: Accuracy) -> String {
+        let figure = |key: &str, format| self.figure(&format!("/stages/{index}/accuracy/{key}"), format);
+        let mut out = figure("most_in_a_window", |ratio| format!("{ratio:.2} x"));
+        if accuracy.too_many > 0 {
+            let _ = write!(out, ", {} too many", figure("too_many", whole));
+        }
+        if accuracy.refused_wrongly > 0 {
+            let _ = write!(out, ", {} refused wrongly", figure("refused_wrongly", whole));
+        }
+        out
     }
 
     fn head(&self) -> String {
@@ -126,7 +140,7 @@ impl Page<'_> {
                 String::new()
             };
             let accuracy = match stage.accuracy {
-                Some(accuracy) => format!("<td class=\"text\">{accuracy}</td>"),
+                Some(accuracy) => format!("<td class=\"text\">{}</td>", self.accuracy(index, accuracy)),
                 None if limits => "<td></td>".to_owned(),
                 None => String::new(),
             };
