@@ -18,7 +18,7 @@ use crate::domain::{Error, Unit};
 use crate::http::{invalid, tell};
 use crate::ports::Limiter;
 use crate::service::{Asked, Override, RateLimiter, Verdict};
-use wire::rate_limit_response::{Code, DescriptorStatus, HeaderValue, RateLimit, rate_limit};
+use wire::rate_limit_response::{Code, DescriptorStatus, HeaderValue, RateLimit};
 use wire::{RateLimitDescriptor, RateLimitRequest, RateLimitResponse, RateLimitUnit};
 
 /// What the compiler of `.proto` files makes of Envoy's: messages, a server, a client.
@@ -209,14 +209,14 @@ fn unit(unit: RateLimitUnit) -> Option<Unit> {
     })
 }
 
-fn wire_unit(unit: Unit) -> rate_limit::Unit {
+fn wire_unit(unit: Unit) -> RateLimitUnit {
     match unit {
-        Unit::Second => rate_limit::Unit::Second,
-        Unit::Minute => rate_limit::Unit::Minute,
-        Unit::Hour => rate_limit::Unit::Hour,
-        Unit::Day => rate_limit::Unit::Day,
-        Unit::Week => rate_limit::Unit::Week,
-        Unit::Month => rate_limit::Unit::Month,
-        Unit::Year => rate_limit::Unit::Year,
+        Unit::Second => RateLimitUnit::Second,
+        Unit::Minute => RateLimitUnit::Minute,
+        Unit::Hour => RateLimitUnit::Hour,
+        Unit::Day => RateLimitUnit::Day,
+        Unit::Week => RateLimitUnit::Week,
+        Unit::Month => RateLimitUnit::Month,
+        Unit::Year => RateLimitUnit::Year,
     }
 }

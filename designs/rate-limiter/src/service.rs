@@ -109,8 +109,9 @@ impl<L: Limiter> RateLimiter<L> {
     /// # Errors
     /// Nothing was decided.
     pub async fn check(&self, asked: Asked<'_>) -> Result<Verdict, Error> {
+        let installed = self.installed();
         let mut key = String::with_capacity(64);
-        match self.limit(&self.installed().rules, &asked, &mut key)? {
+        match self.limit(&installed.rules, &asked, &mut key, &mut Vec::new())? {
             Some(kept) => self.charge(&kept, &key, &asked).await,
             None => Ok(Verdict::FREE),
         }
@@ -120,19 +121,14 @@ impl<L: Limiter> RateLimiter<L> {
     /// that another one of them replaces does not count.
     pub async fn check_all(&self, asked: &[Asked<'_>]) -> Vec<Result<Verdict, Error>> {
         let installed = self.installed();
-        let mut found = Vec::with_capacity(asked.len());
-        let mut replaced: Vec<&str> = Vec::new();
+        let mut limits = Vec::with_capacity(asked.len());
+        let mut replaced = Vec::new();
         for asked in asked {
             let mut key = String::with_capacity(64);
-            if asked.limit.is_none()
-                && let Some(found) = installed.rules.find(asked.domain, asked.entries, &mut key)
-            {
-                replaced.extend(found.replaces().iter().map(String::as_str));
-            }
-            let kept = self.limit(&installed.rules, asked, &mut key);
-            found.push((key, kept));
+            let kept = self.limit(&installed.rules, asked, &mut key, &mut replaced);
+            limits.push((key, kept));
         }
-        let charges = asked.iter().zip(&found).map(async |(asked, (key, kept))| match kept {
+        let charges = asked.iter().zip(&limits).map(async |(asked, (key, kept))| match kept {
             Ok(Some(kept)) if !replaced.contains(&kept.rule.name.as_str()) => self.charge(kept, key, asked).await,
             Ok(_) => Ok(Verdict::FREE),
             Err(error) => Err(error.clone()),
@@ -140,18 +136,22 @@ impl<L: Limiter> RateLimiter<L> {
         join_all(charges).await
     }
 
-    /// What limits it, if anything does, and by which bucket.
-    fn limit(
+    /// What limits it, if anything does, and by which bucket. `replaced` gets the names of rules that do not count beside
+    /// what was found.
+    fn limit<'a>(
         &self,
-        rules: &Rules<L::Buckets>,
+        rules: &'a Rules<L::Buckets>,
         asked: &Asked<'_>,
         key: &mut String,
+        replaced: &mut Vec<&'a str>,
     ) -> Result<Option<Arc<Kept<L::Buckets>>>, Error> {
         if let Some(limit) = asked.limit {
             rules::bucket(asked.domain, asked.entries, key);
             return self.overriding(limit).map(Some);
         }
-        Ok(match rules.find(asked.domain, asked.entries, key) {
+        let found = rules.find(asked.domain, asked.entries, key);
+        replaced.extend(found.iter().flat_map(|found| found.replaces()).map(String::as_str));
+        Ok(match found {
             Some(Found::Limited(kept)) => Some(Arc::clone(kept)),
             Some(Found::Unlimited(_)) | None => None,
         })

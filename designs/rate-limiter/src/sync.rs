@@ -9,7 +9,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Lets others go on, for the moment that they need.
+/// Lets others go on: whoever is waited for needs a moment, unless there is no core for it but this one.
 pub(crate) fn spin() {
-    std::hint::spin_loop();
+    std::thread::yield_now();
 }

@@ -102,14 +102,6 @@ impl Table {
         self.slots().take(rate, now_ns, self.secret.hash_one(key), cost)
     }
 
-    /// How many slots have ever been used: what is touched of the memory, in units of 16 bytes.
-    #[must_use]
-    pub fn used(&self) -> usize {
-        let slots = self.slots.get().map_or(&[][..], |slots| &slots.all);
-        let used = |slot: &&Slot| slot.fingerprint.load(Ordering::Relaxed) != 0;
-        slots.iter().filter(used).count()
-    }
-
     fn slots(&self) -> &Slots {
         // Two in three are used when there are as many keys as may be: then looking for one is still short.
         self.slots

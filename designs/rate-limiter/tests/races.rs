@@ -108,6 +108,34 @@ async fn by_shares_on_two_servers_together_no_more_get_in_than_are_owed() {
     }
 }
 
+/// One asks for what is missing to its charge, and another takes meanwhile what it counted on.
+#[tokio::test]
+async fn by_shares_a_charge_that_others_took_from_while_it_asked_is_asked_for_again() {
+    let mut rule = rule();
+    rule.limit.requests = 100;
+    rule.limit.burst = 100;
+    let leased = Leased::new(Atomic::new(redis().await), 2, 1_000, &Ledger::new());
+    let buckets = leased.open(&rule).unwrap();
+    for round in 0..20 {
+        let key = format!("round-{round}");
+        let within = Duration::from_secs(5);
+        let take = |cost| {
+            leased.take(
+                &buckets,
+                Charge {
+                    key: &key,
+                    cost,
+                    within,
+                },
+            )
+        };
+        assert!(take(1).await.unwrap().allowed, "of a share of two, one is left");
+        let (large, small) = tokio::join!(take(5), take(1));
+        assert!(large.unwrap().allowed && small.unwrap().allowed);
+        assert_eq!(take(0).await.unwrap().remaining, 93, "and each is charged once");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn read_and_then_written_more_get_in() {
     let admitted = admitted(&Racy::new(redis().await), 20).await;

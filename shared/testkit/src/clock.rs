@@ -4,9 +4,13 @@
 //! the code under test a [`VirtualClock`] instead and moves the hand itself. Clones
 //! share one hand: the test keeps one, the service owns another.
 //!
+//! A whole process is given a clock that is off by [`off`].
+//!
 //! The hand may also go back. Real clocks do (a leap, a bad NTP server, a resumed
 //! virtual machine), and code that cannot bear it should learn so in a test.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,6 +47,35 @@ impl Clock for VirtualClock {
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::SeqCst)
     }
+}
+
+/// Makes the wall clock of a process wrong by so much (`-1h`, `+3s`), and leaves it the right monotonic one.
+///
+/// # Panics
+/// When libfaketime is not here: the test fails.
+pub fn off(command: &mut Command, by: &str) {
+    command
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME", by)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
+/// The library that lies about the time to whom it is loaded into.
+fn faketime() -> PathBuf {
+    let below = |folder: &Path| folder.join("faketime/libfaketime.so.1");
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let inside = |root: &PathBuf| {
+        std::fs::read_dir(root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let nested = roots.iter().flat_map(inside);
+    let mut found = roots.iter().cloned().chain(nested).map(|folder| below(&folder));
+    found
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("this test needs libfaketime, and it is not here: run `make deps`"))
 }
 
 #[cfg(test)]

@@ -21,30 +21,9 @@ use crate::history::{Given, History};
 use crate::load::{End, ask, load_during, long};
 use crate::{NONE, numbers_of};
 
-/// The library that lies about the time to whom it is loaded into.
-fn faketime() -> PathBuf {
-    let below = |folder: &Path| folder.join("faketime/libfaketime.so.1");
-    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
-    let inside = |root: &PathBuf| {
-        std::fs::read_dir(root)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    let nested = roots.iter().flat_map(inside);
-    let mut found = roots.iter().cloned().chain(nested).map(|folder| below(&folder));
-    found
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("this test needs libfaketime, and it is not here: run `make deps`"))
-}
-
-/// Makes the server's wall clock wrong by so much (`-1h`), and leaves it the right monotonic one.
+/// The same with a wall clock that is off by so much.
 fn with_clock_off(mut command: Command, by: &str) -> Command {
-    command
-        .env("LD_PRELOAD", faketime())
-        .env("FAKETIME", by)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    testkit::clock::off(&mut command, by);
     command
 }
 

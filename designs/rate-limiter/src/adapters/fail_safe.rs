@@ -8,20 +8,26 @@
 //! A store that refuses (no memory, read-only, not its slot) is no better than one that is silent: what it says is not taken
 //! for a decision.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::{Ledger, Resource};
+use tokio::time::Instant;
 
 use crate::domain::{Charge, Decision, Error, FailureMode, Limit, Rule, Unfit};
 use crate::ports::Limiter;
+
+/// A store that has not failed for so long is well again: one that is only slow fails now and then, and the log is to have a
+/// line when that begins and one when it ends.
+const WELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A limiter on a store, and one in memory for when it fails.
 pub struct FailSafe<L, F> {
     limiter: L,
     fallback: F,
-    /// Whether the last decision was made without the store: the log gets a line when that changes, not for each.
-    down: AtomicBool,
+    /// When the store failed last, in milliseconds since `born`, and one more; 0 while all is well.
+    failed_ms: AtomicU64,
+    born: Instant,
     /// Decisions that were made without the store.
     degraded: Resource,
 }
@@ -41,7 +47,8 @@ impl<L: Limiter, F: Limiter> FailSafe<L, F> {
         Self {
             limiter,
             fallback,
-            down: AtomicBool::new(false),
+            failed_ms: AtomicU64::new(0),
+            born: Instant::now(),
             degraded: ledger.resource("degraded", "decisions", 1.0),
         }
     }
@@ -72,16 +79,27 @@ impl<L: Limiter, F: Limiter> FailSafe<L, F> {
     }
 
     fn failed(&self, cause: &dyn std::fmt::Display) {
-        if !self.down.swap(true, Ordering::Relaxed) {
+        if self.failed_ms.swap(self.now_ms() + 1, Ordering::Relaxed) == 0 {
             tracing::warn!(%cause, "deciding without the store, as the rules say");
         }
     }
 
     fn answered(&self) {
         // Read first: the line stays shared between cores as long as all is well.
-        if self.down.load(Ordering::Relaxed) && self.down.swap(false, Ordering::Relaxed) {
-            tracing::info!("the store decides again");
+        let failed_ms = self.failed_ms.load(Ordering::Relaxed);
+        let well_again = || u128::from(self.now_ms().saturating_sub(failed_ms)) >= WELL_AGAIN.as_millis();
+        if failed_ms > 0 && well_again() {
+            let ended = self
+                .failed_ms
+                .compare_exchange(failed_ms, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if ended.is_ok() {
+                tracing::info!("the store decides again");
+            }
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

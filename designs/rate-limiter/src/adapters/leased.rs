@@ -24,12 +24,11 @@
 //! by as much. A server that forgets a key (there are as many as there may be, or nobody asked for as long as the bucket
 //! takes to fill up) loses what it held; a server that dies does, too. Nobody gets more by it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Ledger, Resource};
 use quanta::{Clock, Instant};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::Atomic;
 use super::meter::Meter;
@@ -52,6 +51,8 @@ pub struct Leased {
 pub struct Shares {
     meter: Meter,
     share: u64,
+    /// How long an empty bucket takes to fill up.
+    full_in_ns: u64,
     held: Shards<Held>,
 }
 
@@ -66,8 +67,8 @@ struct Held {
     /// Until then, a charge of so much is refused.
     refused_until_ns: u64,
     refused_cost: u64,
-    /// Set while somebody asks Redis; tells those who wait.
-    claim: Option<Arc<Notify>>,
+    /// Set while somebody asks Redis, and cancelled when that is over: those who wait look again.
+    claim: Option<CancellationToken>,
     /// From then on, nobody misses it.
     idle_from_ns: u64,
 }
@@ -81,9 +82,9 @@ impl State for Held {
 /// What to do about a charge.
 enum Next {
     Decided(Decision),
-    Wait(Arc<Notify>),
-    /// Ask Redis for so much at least.
-    Claim(u64),
+    Wait(CancellationToken),
+    /// Ask Redis for so much at least, and tell the others when that is over.
+    Claim(u64, CancellationToken),
 }
 
 /// Clears the claim when it is over, and also when whoever made it has given up half-way.
@@ -91,7 +92,7 @@ struct Claim<'a> {
     shares: &'a Shares,
     key: &'a str,
     now_ns: u64,
-    told: Arc<Notify>,
+    over: CancellationToken,
 }
 
 impl Drop for Claim<'_> {
@@ -100,7 +101,7 @@ impl Drop for Claim<'_> {
         let _ = self.shares.held.change(self.key, self.now_ns, Held::default, |held| {
             held.claim = None;
         });
-        self.told.notify_waiters();
+        self.over.cancel();
     }
 }
 
@@ -128,40 +129,43 @@ impl Leased {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Asks Redis, for this charge and what comes after it.
+    /// Asks Redis, for this charge and what comes after it. `None` where others have taken so much of what was held meanwhile
+    /// that it is not enough: then it has to be asked again.
     async fn claim(
         &self,
         shares: &Shares,
         charge: Charge<'_>,
         least: u64,
-        told: Arc<Notify>,
-    ) -> Result<Decision, Error> {
-        let claim = Claim {
+        over: CancellationToken,
+    ) -> Result<Option<Decision>, Error> {
+        let _claim = Claim {
             shares,
             key: charge.key,
             now_ns: self.now_ns(),
-            told,
+            over,
         };
         let asked = Charge { cost: least, ..charge };
         let most = shares.share.max(least);
         let (taken, backlog) = self.atomic.take_some(&shares.meter, asked, most).await?;
         let now_ns = self.now_ns();
-        let decided = shares.held.change(charge.key, now_ns, Held::default, |held| {
+        shares.held.change(charge.key, now_ns, Held::default, |held| {
             held.left += taken;
             held.backlog = backlog;
             held.told_ns = now_ns;
             if held.left >= charge.cost {
                 held.left -= charge.cost;
-                return shares.admitted(held, now_ns);
+                return Some(shares.admitted(held, now_ns));
             }
-            // As long as what is held and what Redis has are not enough together.
-            let lacks = backlog + least * shares.meter.cost - shares.meter.capacity;
+            if taken > 0 {
+                return None;
+            }
+            // As long as what Redis has is not enough.
+            let wanted = backlog.saturating_add(least.saturating_mul(shares.meter.cost));
+            let lacks = wanted.saturating_sub(shares.meter.capacity);
             held.refused_until_ns = now_ns + nanos(shares.meter.empty_in(lacks));
             held.refused_cost = charge.cost;
-            shares.refused(held, now_ns, charge.cost)
-        });
-        drop(claim);
-        decided
+            Some(shares.refused(held, now_ns, charge.cost))
+        })
     }
 }
 
@@ -173,6 +177,7 @@ impl Limiter for Leased {
         let full_in_ns = nanos(meter.empty_in(meter.capacity));
         Ok(Shares {
             share: self.share(&rule.limit),
+            full_in_ns,
             held: Shards::new(self.max_keys, full_in_ns),
             meter,
         })
@@ -192,19 +197,21 @@ impl Limiter for Leased {
             };
         }
         loop {
-            let told = Arc::new(Notify::new());
             let now_ns = self.now_ns();
             let next = shares.held.change(charge.key, now_ns, Held::default, |held| {
-                shares.next(held, now_ns, charge.cost, &told)
+                shares.next(held, now_ns, charge.cost)
             });
             match next {
                 Ok(Next::Decided(decision)) => return Ok(decision),
-                Ok(Next::Claim(least)) => return self.claim(shares, charge, least, told).await,
-                Ok(Next::Wait(other)) => {
+                Ok(Next::Claim(least, over)) => {
+                    if let Some(decision) = self.claim(shares, charge, least, over).await? {
+                        return Ok(decision);
+                    }
+                }
+                Ok(Next::Wait(over)) => {
                     let waiting = self.claims.wait();
-                    // Whoever asks has a bound on it, and tells when it is over in any case; but it may have been over
-                    // before this one began to listen.
-                    let _ = tokio::time::timeout(charge.within / 10, other.notified()).await;
+                    // Whoever asks has a bound on it, and it is over however he ends.
+                    over.cancelled().await;
                     drop(waiting);
                 }
                 // No room to hold anything: then it is one command for each request.
@@ -216,8 +223,8 @@ impl Limiter for Leased {
 }
 
 impl Shares {
-    fn next(&self, held: &mut Held, now_ns: u64, cost: u64, told: &Arc<Notify>) -> Next {
-        held.idle_from_ns = now_ns + nanos(self.meter.empty_in(self.meter.capacity));
+    fn next(&self, held: &mut Held, now_ns: u64, cost: u64) -> Next {
+        held.idle_from_ns = now_ns + self.full_in_ns;
         if held.left >= cost {
             held.left -= cost;
             return Next::Decided(self.admitted(held, now_ns));
@@ -225,11 +232,12 @@ impl Shares {
         if now_ns < held.refused_until_ns && cost >= held.refused_cost {
             return Next::Decided(self.refused(held, now_ns, cost));
         }
-        if let Some(other) = &held.claim {
-            return Next::Wait(Arc::clone(other));
+        if let Some(over) = &held.claim {
+            return Next::Wait(over.clone());
         }
-        held.claim = Some(Arc::clone(told));
-        Next::Claim(cost - held.left)
+        let over = CancellationToken::new();
+        held.claim = Some(over.clone());
+        Next::Claim(cost - held.left, over)
     }
 
     fn admitted(&self, held: &Held, now_ns: u64) -> Decision {
