@@ -7,18 +7,31 @@
 //! A key is drawn and read first, from a list that fits into no cache either, and that is in both times. So what this takes
 //! by itself is measured too: less that, they are what a limiter costs whose caller has the key at hand.
 //!
+//! Then the two stages on Redis, without HTTP: `atomic`, which asks it for each decision, and `leased`, which asks for a share;
+//! 64 at once, a thousand users by turns, a limit that nobody reaches. Redis is a local process; without its program, this
+//! part is left out.
+//!
 //! Before the times it prints what ten million keys take of memory, the keys of the list not counted.
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use engines::{REDIS, Setup};
+use futures_util::future::join_all;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use rate_limiter::domain::{Limit, Unit};
+use ledger::Ledger;
+use rate_limiter::adapters::{Atomic, Leased};
+use rate_limiter::domain::{Charge, FailureMode, Limit, Rule, Unit};
 use rate_limiter::gcra::Rate;
+use rate_limiter::ports::Limiter;
 use rate_limiter::table::Table;
+use stores::Redis;
+use tokio::runtime::{Builder, Runtime};
 
 const REQUESTS: u32 = 1_000_000;
 
@@ -140,5 +153,77 @@ fn checks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, checks);
+/// How many ask at once.
+const AT_ONCE: u64 = 64;
+
+/// Decisions of a limiter on Redis, by turns about a thousand users.
+fn decisions<L: Limiter>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, runtime: &Runtime, limiter: &L) {
+    let rule = Rule {
+        name: String::from("rule"),
+        limit: Limit {
+            requests: 100_000,
+            unit: Unit::Second,
+            burst: 100_000,
+        },
+        algorithm: None,
+        failure: FailureMode::Closed,
+        shadow: false,
+        single: false,
+    };
+    let buckets = limiter.open(&rule).expect("it fits");
+    let keys: Vec<String> = (0..1_000).map(|nth| format!("shop/user={nth}")).collect();
+    let turn = Cell::new(0);
+    let decide = async |times: u64| {
+        for _ in 0..times {
+            turn.set((turn.get() + 1) % keys.len());
+            let charge = Charge {
+                key: &keys[turn.get()],
+                cost: 1,
+                within: Duration::from_secs(5),
+            };
+            let decision = limiter.take(&buckets, charge).await;
+            assert!(
+                decision.is_ok_and(|decision| decision.allowed),
+                "a limit that nobody reaches"
+            );
+        }
+    };
+    group.bench_function(name, |b| {
+        b.iter_custom(|iterations| {
+            let began = Instant::now();
+            runtime.block_on(join_all((0..AT_ONCE).map(|_| decide(iterations.div_ceil(AT_ONCE)))));
+            began.elapsed()
+        });
+    });
+}
+
+#[expect(clippy::print_stdout, reason = "what was left out belongs to the results")]
+fn on_redis(c: &mut Criterion) {
+    let Some(installed) = REDIS.find() else {
+        println!("redis-server is not installed: atomic and leased were not measured");
+        return;
+    };
+    let setup = Setup {
+        root: &std::env::temp_dir(),
+        args: &["--save", ""],
+        group: None,
+    };
+    let engine = installed.start(&setup).expect("Redis starts");
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime needs nothing special");
+    let ledger = Ledger::new();
+    let redis = runtime
+        .block_on(Redis::open(engine.url(), &ledger))
+        .expect("Redis answers");
+    let mut group = c.benchmark_group("on Redis");
+    group.throughput(Throughput::Elements(1));
+    group.sample_size(20);
+    let atomic = Atomic::new(redis);
+    decisions(&mut group, "atomic, 64 at once", &runtime, &atomic);
+    let leased = Leased::new(atomic, 10, 10_000, &ledger);
+    decisions(&mut group, "leased, 64 at once", &runtime, &leased);
+    group.finish();
+}
+
+criterion_group!(benches, checks, on_redis);
 criterion_main!(benches);

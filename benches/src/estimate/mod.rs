@@ -48,6 +48,8 @@
 //! are never fitted to a climb. An estimate that has seen the answer says nothing about the next design.
 
 pub mod knee;
+#[cfg(test)]
+pub(crate) mod listed;
 pub mod nines;
 pub mod traffic;
 

@@ -410,6 +410,7 @@ fn sum_rows(sums: f64) -> Vec<Term> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::estimate::listed;
 
     fn assumptions() -> Assumptions {
         Assumptions::new(&ASSUMPTIONS, &[]).unwrap()
@@ -417,16 +418,7 @@ mod tests {
 
     #[test]
     fn users_do_what_the_workload_does() {
-        let actions = actions(&assumptions());
-        let all: f64 = actions.iter().map(|action| action.per_user_day).sum();
-        for (index, action) in actions.iter().enumerate() {
-            assert_eq!(action.kind, NAMES[index]);
-            assert!(
-                (action.per_user_day / all - action.workload_share).abs() < 1e-9,
-                "{}",
-                action.kind
-            );
-        }
+        listed::as_the_workload_does(&actions(&assumptions()), &NAMES);
     }
 
     #[test]
@@ -448,21 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn every_demand_is_of_a_kind_that_there_is_and_of_a_resource_once() {
-        for stage in stages(&assumptions()) {
-            let mut names: Vec<_> = stage.resources.iter().map(|resource| resource.resource).collect();
-            names.sort_unstable();
-            names.dedup();
-            assert_eq!(names.len(), stage.resources.len(), "{}", stage.stage);
-            for term in stage.resources.iter().flat_map(|resource| &resource.terms) {
-                assert!(term.kinds.iter().all(|kind| NAMES.contains(kind)), "{:?}", term.kinds);
-                assert!(
-                    term.times.is_finite() && term.times >= 0.0,
-                    "{}: {}",
-                    stage.stage,
-                    term.why
-                );
-            }
-        }
+    fn every_demand_is_of_what_there_is() {
+        listed::of_what_there_is(&stages(&assumptions()), &NAMES);
     }
 }

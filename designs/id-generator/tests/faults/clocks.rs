@@ -1,7 +1,6 @@
 //! Clocks that are set back and forth: while the server is down, by an hour (libfaketime, before the real binary); while it
 //! runs, by some milliseconds (a virtual clock, in this process).
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
