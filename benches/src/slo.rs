@@ -15,8 +15,11 @@ pub const MAX_ERRORS: f64 = 0.001;
 pub const MIN_COMPLETED: f64 = 0.99;
 /// A p90 beyond this multiple of what is allowed for the p99 is a queue that grows, not a hiccup.
 const COLLAPSED: f64 = 5.0;
-/// A kind with fewer samples has no p99 to speak of, only a maximum: it is not judged on its own.
+/// A kind with fewer samples has no p99 to speak of, only a maximum: it is judged by its median. If half of some few miss what
+/// one of a hundred may, that is no chance.
 const MIN_SAMPLES: u64 = 100;
+/// With fewer than these, a kind is not judged on its own.
+const SOME_SAMPLES: u64 = 10;
 
 /// Limits as the user writes them: `p99<50ms,err<0.1%,create.p99<100ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,11 +151,16 @@ pub fn collapsed(outcome: &Outcome) -> bool {
 }
 
 fn late_kind(kind: &KindOutcome) -> Option<String> {
-    let limit = kind.kind.slo_p99.filter(|_| kind.times.response.len() >= MIN_SAMPLES)?;
-    let p99 = kind.times.response.quantile_ms(0.99);
-    (p99 > limit.as_secs_f64() * 1e3).then(|| {
+    let limit = kind.kind.slo_p99?;
+    let (name, quantile) = match kind.times.response.len() {
+        MIN_SAMPLES.. => ("p99", 0.99),
+        SOME_SAMPLES.. => ("p50", 0.5),
+        _ => return None,
+    };
+    let value = kind.times.response.quantile_ms(quantile);
+    (value > limit.as_secs_f64() * 1e3).then(|| {
         format!(
-            "{} p99 {p99:.1} ms, {} are allowed",
+            "{} {name} {value:.1} ms, {} are allowed",
             kind.kind.name,
             humantime::format_duration(limit)
         )
@@ -166,6 +174,8 @@ fn error_share(outcome: &Outcome) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generator::Times;
+    use crate::workload::Kind;
 
     #[test]
     fn terms_are_read() {
@@ -181,5 +191,29 @@ mod tests {
         for bad in ["", "p99", "p98<1ms", "err<1", "p99<fast"] {
             assert!(bad.parse::<Slo>().unwrap_err().contains("write p99<50ms"), "{bad}");
         }
+    }
+
+    #[test]
+    fn few_samples_are_judged_by_their_median_and_fewer_not_at_all() {
+        let judged = |slow: u64, fast: u64| {
+            let mut kind = KindOutcome {
+                kind: Kind {
+                    name: "rank",
+                    slo_p99: Some(Duration::from_millis(20)),
+                },
+                completed: slow + fast,
+                failed: 0,
+                times: Times::default(),
+            };
+            for nth in 0..slow + fast {
+                let ms = if nth < slow { 50 } else { 1 };
+                kind.times.response.record(ms * 1_000_000);
+            }
+            late_kind(&kind)
+        };
+        assert_eq!(judged(1, 89), None, "one of some few is chance");
+        assert_eq!(judged(9, 0), None, "of nine nothing is known");
+        assert!(judged(60, 30).unwrap().contains("rank p50 50.0 ms"));
+        assert!(judged(2, 98).unwrap().contains("rank p99 50.0 ms"));
     }
 }

@@ -1,13 +1,9 @@
 //! The page of a climb in a real browser: it loads without a complaint, fetches nothing, and says what its run says.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::env;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::output::climb::{Bottleneck, ClimbReport, HotFunction, ProfileReport};
 use lab::output::html;
@@ -16,9 +12,7 @@ use lab::proof::{Finding, Intervention, Measure, Proof, Relief};
 use lab::verdict::Reason;
 use lab::workload::Accuracy;
 use serde_json::Value;
-
-/// How long a browser may take for one page, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(120);
+use testkit::browser::{self, Leave, Seen};
 
 /// What a page must not let out: strings that would end whatever they stand in.
 const HOSTILE: &str =
@@ -125,84 +119,12 @@ fn proof(finding: Finding) -> Proof {
     }
 }
 
-/// What a browser made of a file: the document, and what it said on its console.
-struct Seen {
-    dom: String,
-    console: Vec<String>,
-}
-
-/// Opens a file in a browser without a window, with a profile that is thrown away.
+/// Opens a file in a browser without a window.
 fn browse(file: &Path) -> Seen {
-    let profile = tempfile::tempdir().unwrap();
-    let child = Command::new(browser())
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--enable-logging=stderr",
-            "--v=0",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("file://{}", file.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = within(child, PATIENCE);
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "the browser failed: {log}");
-    Seen {
-        dom: String::from_utf8(output.stdout).unwrap(),
-        console: log
-            .lines()
-            .filter(|line| line.contains(":CONSOLE"))
-            .map(str::to_owned)
-            .collect(),
-    }
-}
-
-fn browser() -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    ["chromium", "chromium-browser", "google-chrome"]
-        .iter()
-        .flat_map(|name| env::split_paths(&path).map(move |folder| folder.join(name)))
-        .find(|file| file.exists())
-        .expect("no Chromium: `make deps` (scripts/deps) installs it or says how")
-}
-
-/// Waits for a child and takes what it says; kills it when it takes too long.
-fn within(mut child: Child, patience: Duration) -> Output {
-    fn all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            from.read_to_end(&mut bytes).unwrap();
-            bytes
-        })
-    }
-    let (stdout, stderr) = (all(child.stdout.take().unwrap()), all(child.stderr.take().unwrap()));
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > patience {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the browser was not done after {patience:?}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
-    Output {
-        status,
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-    }
+    browser::browse(
+        &format!("file://{}", file.display()),
+        Leave::WhenIdle(Duration::from_secs(2)),
+    )
 }
 
 fn browse_text(name: &str, text: &str) -> Seen {

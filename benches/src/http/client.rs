@@ -102,6 +102,17 @@ impl Client {
             .with_context(|| format!("POST http://{}{path}", self.target.host))
     }
 
+    /// Puts a JSON body to a path. As for [`Client::post_json`], no answer leaves open whether it was executed.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub fn put_json(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
+        let mut bytes = Vec::with_capacity(body.len() + 256);
+        request::put_json(&mut bytes, &self.target.host, path, self.key.as_deref(), body);
+        self.send(&bytes)
+            .with_context(|| format!("PUT http://{}{path}", self.target.host))
+    }
+
     /// Sends a POST without a body to a path. As for [`Client::post_json`], no answer leaves open whether it was executed.
     ///
     /// # Errors

@@ -67,7 +67,23 @@ pub fn get(out: &mut Vec<u8>, host: &str, path: &[u8]) {
 
 /// Appends a POST request with a JSON body; `key` goes into `Authorization: Bearer`.
 pub fn post_json(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>, body: &[u8]) {
-    post_head(out, host, path, key);
+    head(out, "POST", host, path, key);
+    json(out, body);
+}
+
+/// Appends a PUT request with a JSON body; `key` as for [`post_json`].
+pub fn put_json(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>, body: &[u8]) {
+    head(out, "PUT", host, path, key);
+    json(out, body);
+}
+
+/// Appends a POST request without a body; `key` as for [`post_json`].
+pub fn post(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>) {
+    head(out, "POST", host, path, key);
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+fn json(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
     // Writing into a Vec cannot fail.
     let _ = write!(out, "{}", body.len());
@@ -75,14 +91,9 @@ pub fn post_json(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>, b
     out.extend_from_slice(body);
 }
 
-/// Appends a POST request without a body; `key` as for [`post_json`].
-pub fn post(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>) {
-    post_head(out, host, path, key);
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-}
-
-fn post_head(out: &mut Vec<u8>, host: &str, path: &str, key: Option<&str>) {
-    out.extend_from_slice(b"POST ");
+fn head(out: &mut Vec<u8>, method: &str, host: &str, path: &str, key: Option<&str>) {
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(host.as_bytes());

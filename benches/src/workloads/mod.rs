@@ -2,6 +2,7 @@
 
 pub mod get;
 pub mod id_generator;
+pub mod leaderboard;
 pub mod planted;
 pub mod rate_limiter;
 pub mod url_shortener;
@@ -31,7 +32,7 @@ pub struct Options {
 }
 
 /// The designs that have a workload, with what their users do.
-pub const DESIGNS: [(&str, &str); 3] = [
+pub const DESIGNS: [(&str, &str); 4] = [
     (
         "url-shortener",
         "90 % redirects to Zipf-popular links, 8 % creates, 2 % unknown codes",
@@ -43,6 +44,10 @@ pub const DESIGNS: [(&str, &str); 3] = [
     (
         "rate-limiter",
         "75 % checks of Zipf-popular users, 20 % of newcomers who come all at once, 5 % questions that charge nothing",
+    ),
+    (
+        "leaderboard",
+        "50 % ranks, 30 % scores of Zipf-popular players, 10 % tops of ten, 10 % players among their neighbours",
     ),
 ];
 
@@ -58,6 +63,7 @@ pub fn of(design: &str, options: &Options) -> Result<Box<dyn Workload>> {
         "url-shortener" => Ok(Box::new(url_shortener::UrlShortener::new(options)?)),
         "id-generator" => Ok(Box::new(id_generator::IdGenerator::new(options)?)),
         "rate-limiter" => Ok(Box::new(rate_limiter::RateLimiter::new(options)?)),
+        "leaderboard" => Ok(Box::new(leaderboard::Leaderboard::new(options)?)),
         PLANTED => Ok(Box::new(planted::Planted::new(options))),
         _ => bail!(unknown(design)),
     }
@@ -72,6 +78,7 @@ pub fn envelope(design: &str) -> Result<Envelope> {
         "url-shortener" => Ok(url_shortener::envelope::ENVELOPE),
         "id-generator" => Ok(id_generator::envelope::ENVELOPE),
         "rate-limiter" => Ok(rate_limiter::envelope::ENVELOPE),
+        "leaderboard" => Ok(leaderboard::envelope::ENVELOPE),
         _ => bail!(unknown(design)),
     }
 }

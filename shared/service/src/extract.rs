@@ -16,7 +16,7 @@ use serde_json::error::Category;
 
 use crate::problem::Problem;
 
-pub use accept::Prefers;
+pub use accept::{Prefers, WantsHtml};
 pub use query::Query;
 
 /// A JSON body, in and out.

@@ -9,6 +9,7 @@
 //! | [`http`] | a small HTTP client that can also send bytes that no client would send |
 //! | [`scripts`] | recorded conversations: a readable file of requests and the answers they must get |
 //! | [`disk`] | a small disk to be filled |
+//! | [`browser`] | what a real browser makes of a page |
 //! | [`problems`] | the shape that every error has |
 //! | [`mod@contract`] | the same async functions run against every adapter of a port, each as its own test; the same for stages |
 //! | [`wait`] | waiting for a condition, with a bound |
@@ -22,6 +23,7 @@
 //!
 //! The house rules that no compiler checks are tests too: `tests/tidy` in this crate.
 
+pub mod browser;
 pub mod clock;
 pub mod contract;
 pub mod disk;

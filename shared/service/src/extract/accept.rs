@@ -25,6 +25,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Prefers {
     }
 }
 
+/// Whether the client likes a page better than data, by its `Accept`: browsers do, and nobody else has to say anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantsHtml(pub bool);
+
+impl<S: Sync> FromRequestParts<S> for WantsHtml {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let headers = &parts.headers;
+        Ok(Self(
+            weight(headers, "text", "html") > weight(headers, "application", "json"),
+        ))
+    }
+}
+
 impl Prefers {
     fn of(headers: &HeaderMap) -> Self {
         if weight(headers, "text", "plain") > weight(headers, "application", "json") {

@@ -1,0 +1,48 @@
+//! Every flag of this design, each also an environment variable.
+
+use clap::Parser;
+use service::ServiceConfig;
+use stores::Engines;
+
+use crate::stages::Stage;
+
+/// Leaderboard: from COUNT(*) to an ordered tree and sorted sets
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Config {
+    /// Which stage to run
+    #[arg(long, env = "STAGE", value_enum, default_value_t = Stage::OrderedTree)]
+    pub stage: Stage,
+
+    /// What this program offers, as JSON, and end
+    #[arg(long)]
+    pub describe: bool,
+
+    /// Everything that is the same in every design
+    #[command(flatten)]
+    pub service: ServiceConfig,
+
+    /// What the stage `sorted_set` stands on
+    #[command(flatten)]
+    pub engines: Engines,
+
+    /// Boards that there may be
+    #[arg(long, env = "MAX_BOARDS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_boards: u32,
+
+    /// Members that the boards in memory may have together (stage `ordered_tree`): some 120 bytes each
+    #[arg(long, env = "MAX_MEMBERS", default_value_t = 20_000_000, value_parser = clap::value_parser!(u32).range(1..=200_000_000))]
+    pub max_members: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Config::command().debug_assert();
+    }
+}

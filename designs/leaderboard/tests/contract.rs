@@ -1,0 +1,226 @@
+//! What the port promises, asked of every adapter: each on real files or a real Redis, beside a sorted vector.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test is a test too")]
+
+mod contract {
+    pub(crate) mod adapters;
+    pub(crate) mod model;
+    mod sabotage;
+}
+
+use contract::adapters::{ordered_tree, sorted_set, sqlite};
+use contract::model::{self, all_time, board, edition, score, submission};
+use leaderboard::domain::{
+    Change, Error, EventId, From, HIGHEST_SCORE, Member, Order, Period, Policy, Ranking, Settings,
+};
+use leaderboard::ports::Board;
+
+testkit::contract! {
+    cases: [
+        does_what_a_sorted_vector_does,
+        knows_a_board_by_what_it_was_made_with,
+        keeps_scores_exact_to_the_last,
+        counts_an_event_once,
+        keeps_editions_apart_and_forgets_them,
+        finds_its_way_among_many_equals,
+        takes_many_at_once_in_their_order,
+    ],
+    sqlite,
+    ordered_tree,
+    sorted_set,
+}
+
+/// Sequences of a hundred steps each, on boards of their own.
+const SEQUENCES: u64 = 25;
+
+async fn does_what_a_sorted_vector_does<B: Board>(board: &B) {
+    for seed in 0..SEQUENCES {
+        if let Err(difference) = model::compare(board, seed).await {
+            panic!("sequence {seed}: {difference}");
+        }
+    }
+}
+
+async fn knows_a_board_by_what_it_was_made_with<B: Board>(store: &B) {
+    let made = Settings {
+        policy: Policy::Sum,
+        ranking: Ranking::Competition,
+        order: Order::LowFirst,
+        period: Period::Weekly,
+    };
+    let other = Settings {
+        policy: Policy::Best,
+        ..made
+    };
+    let name = board("chess");
+    assert_eq!(store.settings(&name).await.unwrap(), None);
+    assert_eq!(store.create(&name, made).await.unwrap(), made);
+    assert_eq!(store.create(&name, other).await.unwrap(), made, "it stays what it is");
+    assert_eq!(store.settings(&name).await.unwrap(), Some(made));
+    // The adapters here have room for sixty.
+    for nth in 1..60 {
+        store.create(&board(&format!("b{nth}")), made).await.unwrap();
+    }
+    assert!(matches!(
+        store.create(&board("one-more"), made).await,
+        Err(Error::TooManyBoards)
+    ));
+    assert_eq!(store.create(&name, made).await.unwrap(), made);
+}
+
+/// Redis stores 2^53 + 1 as 2^53 and says that it stored it; and an increment of 2^53 by one does nothing there.
+async fn keeps_scores_exact_to_the_last<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    let top = HIGHEST_SCORE;
+    for (nth, number) in [top, top - 1, top - 2, 1, 0, -1, -top + 1, -top]
+        .into_iter()
+        .enumerate()
+    {
+        let standing = submission(&format!("m{number}"), Change::SetTo(score(number)));
+        let standing = store.submit(&edition, standing).await;
+        assert_eq!(standing.unwrap().before, nth as u64, "{number}");
+    }
+    let page = store.page(&edition, From::Top, 100).await.unwrap();
+    let scores: Vec<i64> = page.entries.iter().map(|entry| entry.place.score.get()).collect();
+    assert_eq!(scores, [top, top - 1, top - 2, 1, 0, -1, -top + 1, -top]);
+    let add = |member: &str, delta| submission(member, Change::Add(score(delta)));
+    for (member, delta) in [
+        (format!("m{top}"), 1),
+        (format!("m{top}"), top),
+        (format!("m-{top}"), -1),
+        (format!("m{}", top - 1), 2),
+    ] {
+        let refused = store.submit(&edition, add(&member, delta)).await;
+        assert!(matches!(refused, Err(Error::OutOfRange)), "{member} + {delta}");
+    }
+    assert_eq!(
+        store.page(&edition, From::Top, 100).await.unwrap(),
+        page,
+        "and nothing has changed"
+    );
+    let standing = store.submit(&edition, add(&format!("m{}", top - 1), 1)).await.unwrap();
+    assert_eq!(
+        (standing.score, standing.before),
+        (score(top), 1),
+        "it got there second"
+    );
+}
+
+async fn counts_an_event_once<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    let event = |member: &str, delta, event: &str| {
+        let mut submission = submission(member, Change::Add(score(delta)));
+        submission.event = Some(EventId::new(event).unwrap());
+        submission
+    };
+    let scores = async |submission| store.submit(&edition, submission).await.unwrap().score.get();
+    assert_eq!(scores(event("a", 5, "e1")).await, 5);
+    assert_eq!(scores(event("a", 5, "e1")).await, 5, "the same again");
+    assert_eq!(scores(event("a", 7, "e1")).await, 5, "whatever it says the second time");
+    assert_eq!(scores(event("a", 5, "e2")).await, 10);
+    assert_eq!(scores(event("b", 1, "e1")).await, 1, "events of others are others");
+    assert_eq!(scores(event("a", 0, "e0")).await, 10);
+    let twice = store
+        .load(&edition, vec![event("a", 1, "e3"), event("a", 1, "e3")])
+        .await;
+    let twice: Vec<i64> = twice.into_iter().map(|score| score.unwrap().get()).collect();
+    assert_eq!(twice, [11, 11], "also within one call");
+    // What is refused was not counted, and may come again.
+    let refused = store.submit(&edition, event("a", HIGHEST_SCORE, "e4")).await;
+    assert!(matches!(refused, Err(Error::OutOfRange)));
+    assert_eq!(scores(event("a", 2, "e4")).await, 13);
+    assert!(store.remove(&edition, &Member::new("b").unwrap()).await.unwrap());
+    let gone = store.submit(&edition, event("b", 1, "e1")).await;
+    assert!(
+        matches!(gone, Err(Error::NoMember)),
+        "who was removed does not come back by an old event"
+    );
+}
+
+async fn keeps_editions_apart_and_forgets_them<B: Board>(store: &B) {
+    let settings = Settings {
+        policy: Policy::Best,
+        ranking: Ranking::Ordinal,
+        order: Order::HighFirst,
+        period: Period::Daily,
+    };
+    store.create(&board("daily"), settings).await.unwrap();
+    store.create(&board("other"), settings).await.unwrap();
+    // Redis forgets by its own clock: its editions end far ahead of it.
+    let editions = [("daily", 1), ("daily", 2), ("other", 1)].map(|(name, number)| {
+        let mut edition = edition(name, number);
+        edition.forgotten_at = Some(4_000_000_000_000 + number);
+        edition
+    });
+    for (points, edition) in (1..).zip(&editions) {
+        let submission = submission("m", Change::RaiseTo(score(points)));
+        store.submit(edition, submission).await.unwrap();
+    }
+    let points = async |edition| {
+        let page = store.page(edition, From::Top, 9).await.unwrap();
+        page.entries
+            .iter()
+            .map(|entry| entry.place.score.get())
+            .collect::<Vec<_>>()
+    };
+    for (expected, edition) in (1..).zip(&editions) {
+        assert_eq!(points(edition).await, [expected]);
+    }
+    store.forget(4_000_000_000_000).await.unwrap();
+    for (expected, edition) in (1..).zip(&editions) {
+        assert_eq!(points(edition).await, [expected]);
+    }
+}
+
+/// A thousand on one score are told apart by when they reached it, whatever they are called.
+async fn finds_its_way_among_many_equals<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    let names: Vec<String> = (0..1_000)
+        .map(|nth: u32| format!("{:x}", nth.wrapping_mul(2_654_435_761)))
+        .collect();
+    for some in names.chunks(250) {
+        let submissions = some
+            .iter()
+            .map(|name| submission(name, Change::SetTo(score(7))))
+            .collect();
+        for answer in store.load(&edition, submissions).await {
+            answer.unwrap();
+        }
+    }
+    for nth in [0, 1, 499, 998, 999] {
+        let member = Member::new(&names[nth]).unwrap();
+        let standing = store.standings(&edition, &[member]).await.unwrap()[0].unwrap();
+        assert_eq!((standing.before, standing.above), (nth as u64, 0));
+    }
+    let (mut from, mut seen) = (From::Top, Vec::new());
+    loop {
+        let page = store.page(&edition, from, 77).await.unwrap();
+        assert_eq!(page.before, seen.len() as u64);
+        seen.extend(page.entries.iter().map(|entry| entry.member.as_str().to_owned()));
+        match page.entries.last() {
+            Some(last) if page.more => from = From::After(last.place),
+            _ => break,
+        }
+    }
+    assert_eq!(seen, names);
+}
+
+async fn takes_many_at_once_in_their_order<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    let many = (0..1_000)
+        .map(|nth| submission(&format!("m{}", nth % 300), Change::Add(score(1))))
+        .collect();
+    let answers = store.load(&edition, many).await;
+    for (nth, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.as_ref().unwrap().get(), nth as i64 / 300 + 1);
+    }
+    assert_eq!(store.count(&edition).await.unwrap(), 300);
+    let members: Vec<Member> = (0..301).map(|nth| Member::new(&format!("m{nth}")).unwrap()).collect();
+    let standings = store.standings(&edition, &members).await.unwrap();
+    assert_eq!(standings[300], None);
+    let first = standings[0].unwrap();
+    assert_eq!(
+        (first.score.get(), first.before, standings[100].unwrap().score.get()),
+        (4, 0, 3)
+    );
+}
