@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "MAX_BOARDS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_boards: u32,
 
-    /// Members that the boards in memory may have together (stage `ordered_tree`): some 120 bytes each
+    /// Members that the boards in memory may have together (stage `ordered_tree`)
     #[arg(long, env = "MAX_MEMBERS", default_value_t = 20_000_000, value_parser = clap::value_parser!(u32).range(1..=200_000_000))]
     pub max_members: u32,
 }

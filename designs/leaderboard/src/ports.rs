@@ -10,7 +10,7 @@ use crate::domain::{BoardName, Edition, Error, From, Member, Page, Score, Settin
 /// - The order of an edition is total: a higher score comes first, and of equals whoever reached the score first. The
 ///   changes of an edition are numbered, and an equal score reached by a later change comes later.
 /// - A member has one score in an edition. It is what the changes that were acknowledged make of it, each once.
-/// - What one call answers is true at one moment between its beginning and its end. `Sharded` states where it is not so.
+/// - What one call answers is true at one moment between its beginning and its end.
 /// - An acknowledged change is seen by every later call, through this server and, where it is shared, through every other.
 ///   It survives the death of the process on every adapter that says it is durable.
 /// - A page holds nobody twice, and is in order. Pages that follow each other by [`From::After`] hold everybody who stays

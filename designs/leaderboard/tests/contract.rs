@@ -21,7 +21,7 @@ testkit::contract! {
         knows_a_board_by_what_it_was_made_with,
         keeps_scores_exact_to_the_last,
         counts_an_event_once,
-        keeps_editions_apart_and_forgets_them,
+        keeps_editions_apart,
         finds_its_way_among_many_equals,
         takes_many_at_once_in_their_order,
     ],
@@ -137,7 +137,7 @@ async fn counts_an_event_once<B: Board>(store: &B) {
     );
 }
 
-async fn keeps_editions_apart_and_forgets_them<B: Board>(store: &B) {
+async fn keeps_editions_apart<B: Board>(store: &B) {
     let settings = Settings {
         policy: Policy::Best,
         ranking: Ranking::Ordinal,
@@ -146,7 +146,7 @@ async fn keeps_editions_apart_and_forgets_them<B: Board>(store: &B) {
     };
     store.create(&board("daily"), settings).await.unwrap();
     store.create(&board("other"), settings).await.unwrap();
-    // Redis forgets by its own clock: its editions end far ahead of it.
+    // Redis forgets by its own clock, so these end far ahead of it.
     let editions = [("daily", 1), ("daily", 2), ("other", 1)].map(|(name, number)| {
         let mut edition = edition(name, number);
         edition.forgotten_at = Some(4_000_000_000_000 + number);
@@ -170,6 +170,56 @@ async fn keeps_editions_apart_and_forgets_them<B: Board>(store: &B) {
     for (expected, edition) in (1..).zip(&editions) {
         assert_eq!(points(edition).await, [expected]);
     }
+}
+
+/// An edition that ends soon, with one member who left and came back: what Redis kept of him is new then.
+async fn a_short_edition<B: Board>(store: &B, forgotten_at: u64) -> leaderboard::domain::Edition {
+    all_time(store, "short").await;
+    let mut edition = edition("short", 1);
+    edition.forgotten_at = Some(forgotten_at);
+    let member = Member::new("m").unwrap();
+    for _ in 0..2 {
+        let one = submission("m", Change::SetTo(score(1)));
+        store.submit(&edition, one).await.unwrap();
+        assert!(store.remove(&edition, &member).await.unwrap());
+    }
+    let one = submission("m", Change::SetTo(score(2)));
+    store.submit(&edition, one).await.unwrap();
+    assert_eq!(store.count(&edition).await.unwrap(), 1);
+    edition
+}
+
+async fn forgets_an_edition_when_it_is_told_the_time<B: Board>(store: &B) {
+    let edition = a_short_edition(store, 5_000).await;
+    store.forget(4_999).await.unwrap();
+    assert_eq!(store.count(&edition).await.unwrap(), 1);
+    store.forget(5_000).await.unwrap();
+    assert_eq!(store.count(&edition).await.unwrap(), 0);
+    assert_eq!(store.page(&edition, From::Top, 9).await.unwrap().entries, []);
+}
+
+#[test]
+fn a_table_and_a_tree_forget_an_edition_when_they_are_told_the_time() {
+    testkit::contract::run(async {
+        forgets_an_edition_when_it_is_told_the_time(sqlite().await.adapter()).await;
+        forgets_an_edition_when_it_is_told_the_time(ordered_tree().await.adapter()).await;
+    });
+}
+
+/// Tabcorp/redis-rate-limiter, issue 1, had a key without an end: here none of an edition's may be.
+#[test]
+fn redis_forgets_every_key_of_an_edition_by_itself() {
+    testkit::contract::run(async {
+        let url = testkit::engines::redis();
+        let redis = stores::Redis::open(&url, &ledger::Ledger::new()).await.unwrap();
+        let store = leaderboard::adapters::SortedSet::new(redis.clone(), 60);
+        a_short_edition(&store, 4_000_000_000_000).await;
+        for part in ["order", "tags", "changes"] {
+            let key = format!("lb:{{short/1}}:{part}");
+            let end: i64 = redis.read(redis::cmd("PEXPIRETIME").arg(key)).await.unwrap();
+            assert_eq!(end, 4_000_000_000_000, "{part}");
+        }
+    });
 }
 
 /// A thousand on one score are told apart by when they reached it, whatever they are called.

@@ -175,7 +175,7 @@ fn exact_with_events(stage: &str, kills: u64) {
     for round in 0..kills {
         let mut server = site.start(stage, &[]);
         let addr = server.addr();
-        let over = AtomicBool::new(false);
+        let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
         pending = thread::scope(|scope| {
             let client = scope.spawn(|| {
                 let mut left = pending;
@@ -188,10 +188,12 @@ fn exact_with_events(stage: &str, kills: u64) {
                         json!({"member": format!("m{member}"), "delta": delta, "event_id": format!("e{next}")})
                     });
                     let times = 1 + next % 2;
-                    let done = (0..times).all(|_| {
+                    let counted = (0..times).all(|_| {
                         http::post_json(addr, "/boards/b/scores", &one).is_ok_and(|answer| answer.status == 200)
                     });
-                    if !done {
+                    if counted {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    } else {
                         left.push(one);
                     }
                     if over.load(Ordering::Relaxed) {
@@ -199,7 +201,8 @@ fn exact_with_events(stage: &str, kills: u64) {
                     }
                 }
             });
-            thread::sleep(Duration::from_millis(10 + round * 7 % 40));
+            let enough = 1 + round * 7 % 40;
+            wait_until("events are counted", || done.load(Ordering::Relaxed) >= enough);
             server.kill();
             over.store(true, Ordering::Relaxed);
             client.join().unwrap()

@@ -8,14 +8,13 @@ mod common;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{Site, make, report};
 use serde_json::json;
 use testkit::browser::{Leave, browse};
-use testkit::server::metric;
 use testkit::wait::wait_until;
 
 /// A name that would be markup if it were not text.
@@ -41,22 +40,30 @@ fn rows(dom: &str) -> Vec<[String; 4]> {
     rows.collect()
 }
 
-/// Passes requests on, each on a connection of its own, and keeps the last bytes of the page back until `released`: a browser
+/// A page that is looked at: how many events it was sent, and whether it may be left.
+#[derive(Default)]
+struct LookedAt {
+    events: AtomicUsize,
+    released: AtomicBool,
+}
+
+/// Passes requests on, each on a connection of its own, and keeps the last bytes of the page back until it may be left: a browser
 /// leaves a page when it is loaded, and this one is looked at while it lives.
-fn pass_on(server: SocketAddr, released: Arc<AtomicBool>) -> SocketAddr {
+fn pass_on(server: SocketAddr, looked_at: &Arc<LookedAt>) -> SocketAddr {
+    let looked_at = Arc::clone(looked_at);
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let addr = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming() {
-            let released = Arc::clone(&released);
+            let looked_at = Arc::clone(&looked_at);
             // The browser ends connections when it likes.
-            thread::spawn(move || client.and_then(|client| pass_one_on(client, server, &released)));
+            thread::spawn(move || client.and_then(|client| pass_one_on(client, server, &looked_at)));
         }
     });
     addr
 }
 
-fn pass_one_on(mut client: TcpStream, server: SocketAddr, released: &AtomicBool) -> io::Result<()> {
+fn pass_one_on(mut client: TcpStream, server: SocketAddr, looked_at: &LookedAt) -> io::Result<()> {
     let mut head = Vec::new();
     let mut reader = BufReader::new(client.try_clone()?);
     let mut page = false;
@@ -77,14 +84,19 @@ fn pass_one_on(mut client: TcpStream, server: SocketAddr, released: &AtomicBool)
     let mut server = TcpStream::connect(server)?;
     server.write_all(&head)?;
     if !page {
-        io::copy(&mut server, &mut client)?;
+        for line in BufReader::new(server).split(b'\n') {
+            let line = [line?, b"\n".to_vec()].concat();
+            client.write_all(&line)?;
+            let event = line.starts_with(b"data: ");
+            looked_at.events.fetch_add(usize::from(event), Ordering::Relaxed);
+        }
         return Ok(());
     }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
     let (most, last) = answer.split_at(answer.len() - 4);
     client.write_all(most)?;
-    wait_until("the page may be left", || released.load(Ordering::Relaxed));
+    wait_until("the page may be left", || looked_at.released.load(Ordering::Relaxed));
     client.write_all(last)
 }
 
@@ -98,23 +110,19 @@ fn a_score_that_is_posted_appears_in_its_place() {
         let answer = report(addr, "chess", &json!({"member": member, "score": score}));
         assert_eq!(answer.status, 200);
     }
-    let released = Arc::new(AtomicBool::new(false));
-    let through = pass_on(addr, Arc::clone(&released));
+    let looked_at = Arc::<LookedAt>::default();
+    let through = pass_on(addr, &looked_at);
+    let events = || looked_at.events.load(Ordering::Relaxed);
     let seen = thread::scope(|scope| {
         let url = format!("http://{through}/boards/chess");
         let look = scope.spawn(move || browse(&url, Leave::WhenLoaded));
-        // The page has asked what the board is, which it does when it begins to watch; a stream is counted only when it ends.
-        // What is on the board then has a moment to be shown, and so has what comes after.
-        let asked = || {
-            let labels = ["route=\"/boards/{board}\"", "method=\"GET\""];
-            metric(&server, "http_requests_total", &labels)
-        };
-        wait_until("the page watches", || asked() >= 2.0 || look.is_finished());
-        thread::sleep(Duration::from_secs(1));
+        wait_until("the page is sent what is there", || events() >= 1 || look.is_finished());
         let answer = report(addr, "chess", &json!({"member": "bob", "score": 45}));
         assert_eq!(answer.status, 200);
-        thread::sleep(Duration::from_secs(1));
-        released.store(true, Ordering::Relaxed);
+        wait_until("the page is sent what is new", || events() >= 2 || look.is_finished());
+        // What it makes of that can only be seen when it is left. It has a moment for it.
+        thread::sleep(Duration::from_millis(500));
+        looked_at.released.store(true, Ordering::Relaxed);
         look.join().unwrap()
     });
     assert_eq!(seen.console, Vec::<String>::new());

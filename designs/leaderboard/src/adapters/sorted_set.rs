@@ -88,7 +88,8 @@ for at = 4, #ARGV, 4 do
       tag = string.format('%014x', 9007199254740991 - change)
       redis.call('ZADD', order, string.format('%.0f', new), tag .. member)
       redis.call('HSET', tags, member, tag)
-      if change == 1 and forgotten_at ~= '0' then
+      -- Each time: a key that was emptied is gone, and the next one of its name would stay for ever.
+      if forgotten_at ~= '0' then
         for key = 1, 3 do redis.call('PEXPIREAT', KEYS[key], forgotten_at) end
       end
     end

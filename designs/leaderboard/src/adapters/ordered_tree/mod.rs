@@ -144,7 +144,12 @@ impl Shared {
                     state
                 }
             };
-            let _held = self.boards.enter();
+            let mut held = self.boards.enter();
+            // Only while a lab slows it. This thread is one that may block.
+            if let Some(pause) = held.owes() {
+                std::thread::sleep(pause);
+                held.paid();
+            }
             Ok(state.apply(command))
         };
         commands.into_iter().map(carry_out).collect()
