@@ -19,7 +19,7 @@ use crate::machine::{can_enter, find_binary, free_port, make_folder, user_for_ro
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often a free port may turn out to be taken.
-const PORT_TRIES: usize = 5;
+pub(crate) const PORT_TRIES: usize = 5;
 
 /// What the procedure needs to know about one engine.
 pub struct Kind {
@@ -119,16 +119,31 @@ impl Installed {
                 Err(Failure::Other(problem)) => return Err(problem),
             }
         }
-        Err(format!(
+        Err(self.no_port(&last))
+    }
+
+    pub(crate) fn no_port(&self, last: &str) -> String {
+        format!(
             "{} did not get a port in {PORT_TRIES} tries: {last}",
             self.kind.name
-        ))
+        )
     }
 
     fn start_on(&self, port: u16, setup: &Setup<'_>) -> Result<Engine, Failure> {
+        let mut engine = self.spawn_on(port, setup, &[])?;
+        engine.wait_until_ready(0)?;
+        Ok(engine)
+    }
+
+    /// Starts it on this port, in a folder that holds these files (name, content), and does not wait until it is ready.
+    pub(crate) fn spawn_on(&self, port: u16, setup: &Setup<'_>, files: &[(&str, &str)]) -> Result<Engine, String> {
         let kind = self.kind;
         let run_as = user_for_root(kind)?;
         let folder = make_folder(kind, setup.root, run_as)?;
+        for (name, content) in files {
+            std::fs::write(folder.join(name), content)
+                .map_err(|error| format!("cannot write {name} for {}: {error}", kind.name))?;
+        }
         let mut args = (kind.args)(port, &folder);
         args.extend(setup.args.iter().map(ToString::to_string));
         let mut keeper = Keeper::of(&folder, kind.end_signal, run_as, &self.binary, &args)
@@ -139,16 +154,14 @@ impl Installed {
         }
         (kind.prepare)(&self.binary, &folder, run_as)?;
         let pid = keeper.start();
-        let mut engine = Engine {
+        Ok(Engine {
             kind,
             keeper,
             url: (kind.url)(port),
             port,
             folder,
             pid,
-        };
-        engine.wait_until_ready(0)?;
-        Ok(engine)
+        })
     }
 }
 
@@ -229,7 +242,7 @@ impl Engine {
     }
 
     /// Reads the log from byte `seen` on until it tells how the start went.
-    fn wait_until_ready(&mut self, seen: usize) -> Result<(), Failure> {
+    pub(crate) fn wait_until_ready(&mut self, seen: usize) -> Result<(), Failure> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let alive = self.keeper.is_alive(); // asked first: what a dead process has written is complete
@@ -260,7 +273,7 @@ impl Engine {
 }
 
 /// Why an engine did not start.
-enum Failure {
+pub(crate) enum Failure {
     /// Somebody else has this port: worth another try.
     PortTaken(u16),
     /// Anything else: not worth one.

@@ -16,19 +16,21 @@
 //! ```
 //!
 //! In reading order: `engine`, the one procedure that starts them all; `redis` and `postgres`, what is
-//! particular to each, as data; `machine`, what an engine needs from its surroundings; `keeper`, why
+//! particular to each, as data; `cluster`, three nodes of Redis that know each other; `machine`, what an engine needs from its surroundings; `keeper`, why
 //! nothing is left behind.
 //!
 //! An engine is found, started, signalled and ended here, never spoken to: there is no client in this
 //! crate, so that who uses it takes on no driver and no runtime.
 
+mod cluster;
 mod engine;
 mod keeper;
 mod machine;
 mod postgres;
 mod redis;
 
+pub use cluster::Cluster;
 pub use engine::{Engine, Installed, Kind, Setup};
 pub use keeper::Keeper;
 pub use postgres::POSTGRES;
-pub use redis::REDIS;
+pub use redis::{REDIS, REDIS_CLUSTER};

@@ -84,9 +84,22 @@ pub(crate) fn make_folder(kind: &Kind, root: &Path, run_as: Option<RunAs>) -> Re
 
 /// A port that is free now. It may be taken a moment later: the caller tries again.
 pub(crate) fn free_port() -> Result<u16, String> {
-    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    port.map(|address| address.port())
-        .map_err(|error| format!("there is no free port on this machine: {error}"))
+    free_ports::<1>().map(|[port]| port)
+}
+
+/// Several of them, no two the same.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], String> {
+    // All are held until the last is known: one that was given back could come again.
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
+            .map_err(|error| format!("there is no free port on this machine: {error}"))?;
+        *port = listener.0;
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::path::Path;
 use crate::engine::Kind;
 
 /// Redis, in memory only unless its `args` say otherwise (`["--appendonly", "yes"]`).
-pub static REDIS: Kind = Kind {
+pub static REDIS: Kind = REDIS_KIND;
+
+const REDIS_KIND: Kind = Kind {
     name: "Redis",
     binary: "redis-server",
     beside_path: None,
@@ -16,6 +18,14 @@ pub static REDIS: Kind = Kind {
     args,
     prepare: |_, _, _| Ok(()),
     url: |port| format!("redis://127.0.0.1:{port}"),
+};
+
+/// A node of a Redis Cluster. [`crate::Cluster`] starts several that know each other.
+pub static REDIS_CLUSTER: Kind = Kind {
+    name: "Redis Cluster",
+    // It accepts connections before it serves: not until it has found the others.
+    ready: "Cluster state changed: ok",
+    ..REDIS_KIND
 };
 
 fn args(port: u16, folder: &Path) -> Vec<String> {
