@@ -1,12 +1,13 @@
-//! The yardstick: axum as it comes. A constant 302, with which redirects are compared, the bytes of one new id, and those of
-//! one decision about a question that was read.
+//! The yardstick: axum as it comes. A constant 302, with which redirects are compared, the bytes of one new id, those of one
+//! decision about a question that was read, and those of one member of a board.
 //!
 //! `cargo run --release -p service --example bare_axum -- 127.0.0.1:8081`, then load `/abcdefg` beside a design's own
-//! redirect, `/ids/one` beside its new ids, or `/check` beside its decisions, with the same client, on the same core. One
-//! thread serves, as in a design that has one core.
+//! redirect, `/ids/one` beside its new ids, `/check` beside its decisions, or `/boards/b/members/player-1` beside its ranks,
+//! with the same client, on the same core. One thread serves, as in a design that has one core.
 
 use std::collections::HashMap;
 
+use axum::extract::Path;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderName, StatusCode, header};
@@ -45,10 +46,20 @@ async fn main() -> std::io::Result<()> {
         let body = r#"{"allowed":true,"limit":1000000,"remaining":999999,"reset_after_ms":1}"#;
         (headers, if known { body } else { "" })
     };
+    let member = |Path((_, member)): Path<(String, String)>| async move {
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "no-store"),
+        ];
+        let known = member.starts_with("player-");
+        let body = r#"{"member":"player-50000","score":500000,"rank":500000,"members":1000000,"percentile":50.0}"#;
+        (headers, if known { body } else { "" })
+    };
     let routes = Router::new()
         .route("/{code}", get(redirect))
         .route("/ids/one", get(id))
-        .route("/check", post(decision));
+        .route("/check", post(decision))
+        .route("/boards/{board}/members/{member}", get(member));
     let socket = tokio::net::TcpListener::bind(&address).await?;
     eprintln!("listening on http://{}", socket.local_addr()?);
     axum::serve(socket, routes).await

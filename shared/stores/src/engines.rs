@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ledger::Ledger;
+use redis::IntoConnectionInfo as _;
 use tokio::time::Instant;
 
 use crate::{Error, Migrator, Postgres, Redis};
@@ -34,6 +35,10 @@ pub struct Engines {
     /// The Redis of stages that need one, such as `redis://host:6379/0`
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<EngineUrl>,
+
+    /// The Redis Cluster of stages that need one: its nodes, or some of them, such as `redis://host:6379,redis://other:6379`
+    #[arg(long, env = "REDIS_CLUSTER_URL", hide_env_values = true, value_name = "URLS")]
+    pub redis_cluster_url: Option<EngineUrl>,
 
     /// How long to wait at the start for an engine that does not answer yet, in seconds
     #[arg(long, env = "ENGINE_WAIT_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3_600))]
@@ -164,6 +169,64 @@ impl Engines {
             place,
             cause: reason(&error),
         })
+    }
+
+    /// The Redis Cluster of these flags, once it serves.
+    ///
+    /// # Errors
+    /// What stands in the way, in one line, without the password.
+    pub async fn redis_cluster(&self, ledger: &Ledger) -> Result<Redis, NoEngine> {
+        let flag = "redis-cluster-url";
+        let urls = named(
+            self.redis_cluster_url.as_ref(),
+            "a Redis Cluster",
+            flag,
+            "REDIS_CLUSTER_URL",
+        )?;
+        let wrong = |error| NoEngine::WrongUrl {
+            flag,
+            error: Error::unavailable(error),
+        };
+        let client = crate::redis::cluster(urls).map_err(wrong)?;
+        let first = urls.split(',').next().unwrap_or_default();
+        let place = format!(
+            "redis cluster at {}",
+            first.into_connection_info().map_err(wrong)?.addr()
+        );
+        self.wait_for(&place, async || {
+            let answer = async {
+                let mut connection = client.get_async_connection().await?;
+                // Of any key: a cluster that is still being made refuses all.
+                redis::cmd("EXISTS")
+                    .arg("ready")
+                    .query_async::<i64>(&mut connection)
+                    .await
+            };
+            let answer = tokio::time::timeout(Duration::from_secs(2), answer).await;
+            match answer {
+                Ok(Ok(_)) => Ok(()),
+                // The driver tells one that is not there from one that is not ready only in words.
+                Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
+                    Err(Silence::Refused(cause(&error)))
+                }
+                Ok(Err(error))
+                    if error
+                        .code()
+                        .is_some_and(|code| code != "LOADING" && code != "CLUSTERDOWN") =>
+                {
+                    Err(Silence::Refused(cause(&error)))
+                }
+                Ok(Err(error)) => Err(Silence::Yet(cause(&error))),
+                Err(late) => Err(Silence::Yet(cause(&late))),
+            }
+        })
+        .await?;
+        Redis::open_cluster(urls, ledger)
+            .await
+            .map_err(|error| NoEngine::Refused {
+                place,
+                cause: reason(&error),
+            })
     }
 
     /// Asks until an engine answers, says so while it does not, and gives up at the bound.

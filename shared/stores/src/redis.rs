@@ -4,6 +4,10 @@
 //! connection in a pipeline, so there is no pool: what a request can wait for is the round trip, and that is what the
 //! ledger shows as `redis`.
 //!
+//! A cluster has a connection to each of its nodes, and a command goes to the node that has its keys. What says that it went
+//! to the wrong one was not carried out, and is sent again to where the slots have gone; nothing else is sent twice. The
+//! driver would also send again what it got no answer to, so that is switched off there.
+//!
 //! Redis is fast or it is ill: an answer that takes a tenth of a second is not worth waiting for, and after a few of those
 //! in a row [a breaker](crate::breaker) says so at once to everybody else.
 
@@ -12,15 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Ledger, Resource};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, ScriptInvocation};
+use redis::{
+    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
+    ScriptInvocation, ServerErrorKind, Value,
+};
 
 use crate::Error;
 use crate::breaker::Breaker;
 
 /// How long one command may take unless somebody asks for less, a connection that has to be made first included.
 const ANSWER_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a command may take that nobody looks on at: a batch, which may meet a node that writes its log anew.
+const PATIENT_WAIT: Duration = Duration::from_millis(1_000);
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_millis(1_000);
@@ -33,10 +45,13 @@ const NETWORK_WAIT: Duration = Duration::from_secs(2);
 /// Commands under way at once; more wait their turn in the driver.
 const PIPELINE: usize = 512;
 
-/// A Redis server. Cheap to clone: all clones share one connection.
+/// How often a command is sent whose slot has moved to another node meanwhile.
+const MOVES: usize = 3;
+
+/// A Redis server, or a cluster of them. Cheap to clone: all clones share the connections.
 #[derive(Clone)]
 pub struct Redis {
-    connection: ConnectionManager,
+    connection: Connection,
     breaker: Arc<Breaker>,
     resource: Resource,
     wait: Duration,
@@ -51,12 +66,45 @@ impl Redis {
         let address = url.into_connection_info().map_err(Error::unavailable)?;
         let client = Client::open(address.set_tcp_settings(tcp())).map_err(Error::unavailable)?;
         let connection = ConnectionManager::new_with_config(client, patient());
-        Ok(Self {
-            connection: connection.await.map_err(Error::unavailable)?,
+        let connection = connection.await.map_err(Error::unavailable)?;
+        Ok(Self::over(Connection::One(connection), ledger))
+    }
+
+    /// Connects to the cluster that these servers belong to, one or several with commas between.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: a URL is wrong or nobody answers.
+    pub async fn open_cluster(urls: &str, ledger: &Ledger) -> Result<Self, Error> {
+        let client = cluster(urls).map_err(Error::unavailable)?;
+        let connection = client.get_async_connection().await.map_err(Error::unavailable)?;
+        Ok(Self::over(Connection::Cluster(connection), ledger))
+    }
+
+    fn over(connection: Connection, ledger: &Ledger) -> Self {
+        Self {
+            connection,
             breaker: Arc::new(Breaker::new()),
             resource: ledger.resource("redis", "commands", PIPELINE as f64),
             wait: ANSWER_WAIT,
-        })
+        }
+    }
+
+    /// The same server, asked by somebody who has time, up to a second: for batches, not for what a person waits for.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self {
+            wait: PATIENT_WAIT,
+            ..self.clone()
+        }
+    }
+
+    /// The same for a part that can fail alone, such as what is on one node: it has a breaker of its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            breaker: Arc::new(Breaker::new()),
+            ..self.clone()
+        }
     }
 
     /// The same server, asked by somebody who waits no longer than this for an answer, and never longer than others do.
@@ -119,6 +167,63 @@ impl Redis {
     }
 }
 
+/// The servers behind one [`Redis`].
+#[derive(Clone)]
+enum Connection {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => Box::pin(async move {
+                let mut sent = 0;
+                loop {
+                    sent += 1;
+                    let answer = connection.req_packed_command(command).await;
+                    match answer.and_then(Value::extract_error) {
+                        Err(error) if has_moved(&error) && sent < MOVES => {}
+                        answer => return answer,
+                    }
+                }
+            }),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+/// A client for the cluster that these servers belong to.
+pub(crate) fn cluster(urls: &str) -> RedisResult<ClusterClient> {
+    ClusterClientBuilder::new(urls.split(','))
+        .retries(0)
+        .connection_timeout(CONNECT_WAIT)
+        // Each command has its own bound, which is never longer.
+        .response_timeout(PATIENT_WAIT)
+        .overall_response_timeout(None)
+        .tcp_settings(tcp())
+        .build()
+}
+
 fn tcp() -> TcpSettings {
     let settings = TcpSettings::default().set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -128,7 +233,8 @@ fn tcp() -> TcpSettings {
 
 fn patient() -> ConnectionManagerConfig {
     ConnectionManagerConfig::new()
-        .set_response_timeout(Some(ANSWER_WAIT))
+        // Each command has its own bound, which is never longer.
+        .set_response_timeout(Some(PATIENT_WAIT))
         .set_connection_timeout(Some(CONNECT_WAIT))
         .set_max_delay(CONNECT_WAIT)
         .set_number_of_retries(2)
@@ -138,6 +244,15 @@ fn patient() -> ConnectionManagerConfig {
 /// Whether Redis said nothing at all, not even no.
 pub(crate) fn is_silence(error: &RedisError) -> bool {
     error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+}
+
+/// Whether the command went to a node that has its keys no longer: it was not carried out, and the driver looks up by now
+/// where they are.
+fn has_moved(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::ReadOnly)
+    )
 }
 
 fn may_be_done(error: RedisError) -> Error {

@@ -167,3 +167,83 @@ async fn a_redis_that_is_not_there_or_a_wrong_url_is_one_error() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_command_follows_its_slot_to_another_node_and_is_carried_out_once() {
+    let cluster = engines::redis_cluster();
+    let redis = Redis::open_cluster(cluster.url(), &Ledger::new()).await.unwrap();
+    let mut nodes = Vec::new();
+    for node in cluster.iter() {
+        nodes.push(Redis::open(node.url(), &Ledger::new()).await.unwrap());
+    }
+    let slot: u32 = nodes[0]
+        .read(redis::cmd("CLUSTER").arg("KEYSLOT").arg("k"))
+        .await
+        .unwrap();
+    let give_to = async |node: &Redis| {
+        let id: String = node.read(redis::cmd("CLUSTER").arg("MYID")).await.unwrap();
+        // The new owner has to know it first.
+        for told in std::iter::once(node).chain(&nodes) {
+            let mut set = redis::cmd("CLUSTER");
+            set.arg("SETSLOT").arg(slot).arg("NODE").arg(&id);
+            let () = told.write(&set).await.unwrap();
+        }
+    };
+    for (nth, node) in nodes.iter().chain(&nodes[..2]).enumerate() {
+        let () = redis.write(redis::cmd("DEL").arg("k")).await.unwrap();
+        give_to(node).await;
+        let count: i64 = redis.write(redis::cmd("INCR").arg("k")).await.unwrap();
+        assert_eq!(count, 1, "move {nth}");
+        assert_eq!(
+            node.read::<i64>(redis::cmd("GET").arg("k")).await.unwrap(),
+            1,
+            "move {nth}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_frozen_node_of_a_cluster_was_sent_is_unknown_and_sent_once_and_others_answer() {
+    let mut cluster = engines::redis_cluster();
+    let redis = Redis::open_cluster(cluster.url(), &Ledger::new()).await.unwrap();
+    let keys: Vec<String> = (0..30).map(|nth| format!("k{nth}")).collect();
+    let parts: Vec<Redis> = keys.iter().map(|_| redis.part()).collect();
+    cluster[2].stop();
+    let mut answered = 0;
+    for (key, part) in keys.iter().zip(&parts) {
+        match part.write::<i64>(redis::cmd("INCR").arg(key)).await {
+            Ok(1) => answered += 1,
+            Err(Error::Unknown(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((10..30).contains(&answered), "{answered} of 30");
+    cluster[2].cont();
+    for (key, part) in keys.iter().zip(&parts) {
+        let count = until(async || part.read::<Option<i64>>(redis::cmd("GET").arg(key)).await.ok()).await;
+        assert!(count.unwrap_or(0) <= 1, "{key}: {count:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_is_used_again_once_a_node_of_it_is_back() {
+    let mut cluster = engines::redis_cluster();
+    let redis = Redis::open_cluster(cluster.url(), &Ledger::new()).await.unwrap();
+    cluster[0].restart().unwrap();
+    for nth in 0..30 {
+        let get = redis::cmd("GET").arg(format!("k{nth}")).clone();
+        until(async || redis.read::<Option<i64>>(&get).await.ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_or_a_wrong_url_is_one_error() {
+    for urls in [
+        "redis://127.0.0.1:1/,redis://127.0.0.1:2/",
+        "not a url",
+        "redis://127.0.0.1:1,,",
+    ] {
+        let refused = Redis::open_cluster(urls, &Ledger::new()).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{urls}");
+    }
+}

@@ -19,6 +19,8 @@
 //! If there is none, the test *fails*, in one line that says what to do. It does not
 //! skip: a test run that quietly proves less than it claims is worse than a red one.
 //!
+//! A Redis Cluster has no logical databases, so a test has a whole one to itself: [`redis_cluster`].
+//!
 //! One server is shared by all tests of a test binary, and each call has a database of
 //! its own in it. The server ends with the process, however that ends
 //! (the crate `engines` says how). A test that wants to kill or freeze a server takes one of
@@ -27,6 +29,7 @@
 //! Each call leaves a line in the file that `ENGINE_REPORT` names: engine, where it came
 //! from, version, test. From these `make test` says what its engine tests ran on.
 
+mod cluster;
 mod container;
 mod own;
 mod postgres;
@@ -39,6 +42,7 @@ use std::sync::atomic::AtomicU64;
 
 use ::engines::{Installed, Keeper, Kind};
 
+pub use self::cluster::{Cluster, redis_cluster};
 pub use self::own::Engine;
 
 /// The URL of an empty logical database on a real Redis. The module says where from.

@@ -34,6 +34,11 @@ pub(super) fn fresh_database(server: &str, taken: &AtomicU64) -> Result<String, 
     Ok(url.into())
 }
 
+/// Removes everything from a server.
+pub(super) fn empty(url: &str) -> Result<(), String> {
+    ask(url, &::redis::cmd("FLUSHALL"))
+}
+
 fn ask<T: ::redis::FromRedisValue>(url: &str, command: &::redis::Cmd) -> Result<T, String> {
     let problem = |error| format!("Redis at {url} does not answer: {error}");
     let mut connection = ::redis::Client::open(url)
