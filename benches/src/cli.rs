@@ -57,7 +57,7 @@ pub struct ClimbArgs {
     /// How often each knee is searched for [default: 3, quick 1].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub rounds: Option<u32>,
-    /// How many items to make before the load [default: 100k, quick 10k].
+    /// How many items to make before the load [default: 100k, of a leaderboard 1M; quick 10k].
     #[arg(long, value_parser = count)]
     pub items: Option<usize>,
     /// Decides arrivals, data and order.

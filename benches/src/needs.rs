@@ -8,11 +8,14 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use engines::{Engine, Installed, Kind, POSTGRES, REDIS, Setup};
+use engines::{Cluster, Engine, Installed, Kind, POSTGRES, REDIS, REDIS_CLUSTER, Setup};
 
 use crate::layout::Layout;
 use crate::output::climb::EngineReport;
 use crate::platform;
+
+/// The one engine that is several processes.
+const CLUSTER: &str = "redis-cluster";
 
 /// An engine that the lab can start.
 struct Startable {
@@ -23,7 +26,9 @@ struct Startable {
     args: &'static [&'static str],
 }
 
-const STARTABLE: [Startable; 2] = [
+const DURABLE_REDIS: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
+
+const STARTABLE: [Startable; 3] = [
     Startable {
         name: "postgres",
         kind: &POSTGRES,
@@ -41,7 +46,12 @@ const STARTABLE: [Startable; 2] = [
     Startable {
         name: "redis",
         kind: &REDIS,
-        args: &["--appendonly", "yes", "--appendfsync", "everysec"],
+        args: DURABLE_REDIS,
+    },
+    Startable {
+        name: CLUSTER,
+        kind: &REDIS_CLUSTER,
+        args: DURABLE_REDIS,
     },
 ];
 
@@ -165,7 +175,53 @@ pub fn to_start(needs: &[Need]) -> Option<String> {
 #[derive(Debug)]
 pub struct Engines {
     needs: Vec<Need>,
-    started: Vec<(String, Engine)>,
+    started: Vec<(String, Started)>,
+}
+
+/// An engine that runs.
+#[derive(Debug)]
+enum Started {
+    One(Engine),
+    Several(Cluster),
+}
+
+impl Started {
+    fn start(name: &str, installed: &Installed, setup: &Setup<'_>) -> Result<Self> {
+        let started = match name {
+            CLUSTER => Cluster::start(installed, setup).map(Self::Several),
+            _ => installed.start(setup).map(Self::One),
+        };
+        started.map_err(|text| anyhow!(text))
+    }
+
+    fn url(&self) -> &str {
+        match self {
+            Self::One(engine) => engine.url(),
+            Self::Several(cluster) => cluster.url(),
+        }
+    }
+
+    fn processes(&self) -> &[Engine] {
+        match self {
+            Self::One(engine) => std::slice::from_ref(engine),
+            Self::Several(cluster) => cluster,
+        }
+    }
+
+    fn check_alive(&mut self) -> Result<()> {
+        let processes = match self {
+            Self::One(engine) => std::slice::from_mut(engine),
+            Self::Several(cluster) => cluster,
+        };
+        let mut alive = processes.iter_mut().map(Engine::check_alive);
+        alive.try_for_each(|alive| alive.map_err(|text| anyhow!(text)))
+    }
+
+    /// Nothing where the system does not tell.
+    fn cpu_s(&self) -> Option<f64> {
+        let used = self.processes().iter().map(|process| platform::tree_cpu(process.pid()));
+        used.map(|used| used.map(|used| used.as_secs_f64())).sum()
+    }
 }
 
 impl Engines {
@@ -183,10 +239,7 @@ impl Engines {
                     args,
                     group,
                 };
-                started.push((
-                    need.name.clone(),
-                    installed.start(&setup).map_err(|text| anyhow!(text))?,
-                ));
+                started.push((need.name.clone(), Started::start(&need.name, installed, &setup)?));
             }
         }
         Ok(Self {
@@ -223,17 +276,14 @@ impl Engines {
     /// # Errors
     /// One has died; the text ends with its log.
     pub fn check_alive(&mut self) -> Result<()> {
-        self.started
-            .iter_mut()
-            .try_for_each(|(_, engine)| engine.check_alive().map_err(|text| anyhow!(text)))
+        self.started.iter_mut().try_for_each(|(_, engine)| engine.check_alive())
     }
 
     /// Seconds of CPU that each of those started here has used, where the system tells.
     pub fn cpu(&self) -> Vec<(&str, f64)> {
-        let used = |engine: &Engine| platform::tree_cpu(engine.pid());
         self.started
             .iter()
-            .filter_map(|(name, engine)| Some((name.as_str(), used(engine)?.as_secs_f64())))
+            .filter_map(|(name, engine)| Some((name.as_str(), engine.cpu_s()?)))
             .collect()
     }
 

@@ -190,11 +190,6 @@ fn reasons(reports: &[(usize, StageReport)]) -> String {
     reasons.join("; ")
 }
 
-/// The default number of items to make before the load.
-pub fn default_items(quick: bool) -> usize {
-    if quick { 10_000 } else { 100_000 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

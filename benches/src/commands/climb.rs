@@ -106,7 +106,9 @@ fn request(args: &ClimbArgs) -> Result<Request> {
         stages: args.stages.clone(),
         effort: if args.quick { Effort::Quick } else { Effort::Thorough },
         rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 3 }),
-        items: args.items.unwrap_or_else(|| climb::default_items(args.quick)),
+        items: args
+            .items
+            .unwrap_or_else(|| workloads::default_items(&args.design, args.quick)),
         seed: args.seed,
         mix: args.mix.clone(),
         set: args.set.clone(),

@@ -54,6 +54,15 @@ pub const DESIGNS: [(&str, &str); 4] = [
 /// What `lab planted` climbs: no design, so it is in no list.
 pub const PLANTED: &str = "planted";
 
+/// How many items a climb of a design makes before the load, unless it is told. Of a board the length is the question.
+pub fn default_items(design: &str, quick: bool) -> usize {
+    match (design, quick) {
+        (_, true) => 10_000,
+        ("leaderboard", false) => 1_000_000,
+        (_, false) => 100_000,
+    }
+}
+
 /// The workload of a design.
 ///
 /// # Errors

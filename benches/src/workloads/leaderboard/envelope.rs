@@ -23,6 +23,7 @@ const ALL: Kinds = &NAMES;
 const REPORTS: Kinds = &[NAMES[REPORT]];
 /// Those that ask for a position.
 const POSITIONS: Kinds = &[NAMES[REPORT], NAMES[RANK], NAMES[AROUND]];
+const TOPS: Kinds = &[NAMES[TOP]];
 /// Those that answer a list.
 const LISTS: Kinds = &[NAMES[TOP], NAMES[AROUND]];
 
@@ -188,6 +189,34 @@ fn stages(assume: &Assumptions) -> Vec<Stage> {
                         2.0,
                         "redis_zadd_pipelined",
                         "the old place goes, the new one comes",
+                    ),
+                ],
+            ]
+            .concat())],
+        },
+        Stage {
+            stage: "sharded",
+            resources: vec![cpu([
+                requests(),
+                vec![
+                    Term::waited(
+                        POSITIONS,
+                        2.0,
+                        "redis_zrevrank",
+                        "the record, then the shard: two round trips to Redis, on the same core",
+                    ),
+                    Term::waited(TOPS, 1.0, "redis_zrevrank", "the highest shard alone"),
+                    Term::waited(
+                        POSITIONS,
+                        3.0,
+                        "redis_zrevrank_pipelined",
+                        "the second position, and the sizes of two other shards",
+                    ),
+                    Term::waited(
+                        REPORTS,
+                        4.0,
+                        "redis_zadd_pipelined",
+                        "the record, that it is pending, the old place and the new one",
                     ),
                 ],
             ]
