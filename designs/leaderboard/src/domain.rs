@@ -256,7 +256,7 @@ pub struct Submission {
     pub at_ms: u64,
 }
 
-/// A place on a board: a score, and when it was reached among all changes of the edition, counted from 1. Whoever has the
+/// A place on a board: a score, and when it was reached among all changes that the store numbers together. Whoever has the
 /// higher score comes first, and of equals whoever reached it first; no two members have the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

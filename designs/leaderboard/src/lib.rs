@@ -15,6 +15,7 @@
 //! every rank      is a count of all who are better   -> counts in the tree: a walk down     stage `ordered_tree`
 //! every score     must be durable                    -> a log, and many share its fsync     stage `ordered_tree`
 //! every server    has a memory of its own            -> a sorted set in Redis               stage `sorted_set`
+//! every sorted set is on one thread               -> one for each range of scores       stage `sharded`
 //! ```
 //!
 //! And then the small print, which is where boards differ: who is first of two with the same score (whoever reached it

@@ -7,13 +7,15 @@ use crate::domain::{BoardName, Edition, Error, From, Member, Page, Score, Settin
 /// Keeps boards. Clones are the same store.
 ///
 /// # Contract
-/// - The order of an edition is total: a higher score comes first, and of equals whoever reached the score first. The
-///   changes of an edition are numbered, and an equal score reached by a later change comes later.
+/// - The order of an edition is total: a higher score comes first, and of equals whoever reached the score first. Changes
+///   are numbered by the store, and an equal score reached by a later change has a higher number.
 /// - A member has one score in an edition. It is what the changes that were acknowledged make of it, each once.
-/// - What one call answers is true at one moment between its beginning and its end.
+/// - What one call answers is true at one moment between its beginning and its end. Where a board is in several places at
+///   once, this holds of each member, and of positions when nobody moves: of those who move from place to place during the
+///   call, a position may count some twice or not at all.
 /// - An acknowledged change is seen by every later call, through this server and, where it is shared, through every other.
 ///   It survives the death of the process on every adapter that says it is durable.
-/// - A page holds nobody twice, and is in order. Pages that follow each other by [`From::After`] hold everybody who stays
+/// - A page holds nobody twice, lacks nobody who belongs on it throughout, and is in order. Pages that follow each other by [`From::After`] hold everybody who stays
 ///   where he is exactly once.
 pub trait Board: Clone + Send + Sync + 'static {
     /// Makes a board, if there is none of this name; gives the settings that it has.
@@ -50,6 +52,16 @@ pub trait Board: Clone + Send + Sync + 'static {
         edition: &Edition,
         submissions: Vec<Submission>,
     ) -> impl Future<Output = Vec<Result<Score, Error>>> + Send;
+
+    /// Where a member stands, and among how many; `None` if he is not there.
+    ///
+    /// # Errors
+    /// The store's.
+    fn standing(
+        &self,
+        edition: &Edition,
+        member: &Member,
+    ) -> impl Future<Output = Result<Option<(Standing, u64)>, Error>> + Send;
 
     /// Where members stand, in the order in which they were asked for: `None` for those who are not there.
     ///

@@ -208,10 +208,9 @@ impl<B: Board> Leaderboard<B> {
         let (Some(edition), _) = self.edition(board, settings, when) else {
             return Err(Error::NoMember);
         };
-        let standings = self.board.standings(&edition, std::slice::from_ref(&member)).await?;
-        let standing = standings.into_iter().next().flatten().ok_or(Error::NoMember)?;
-        // Asked a moment later: there may be fewer by now than came before him then.
-        let members = self.board.count(&edition).await?.max(standing.before + 1);
+        let (standing, members) = self.board.standing(&edition, &member).await?.ok_or(Error::NoMember)?;
+        // Of a board in several places, positions and sizes may be of different moments.
+        let members = members.max(standing.before + 1);
         Ok(Profile {
             ranked: ranked(settings, member, standing),
             members,

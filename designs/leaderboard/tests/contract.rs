@@ -8,7 +8,7 @@ mod contract {
     mod sabotage;
 }
 
-use contract::adapters::{ordered_tree, sorted_set, sqlite};
+use contract::adapters::{ordered_tree, sharded, sorted_set, sqlite};
 use contract::model::{self, all_time, board, edition, score, submission};
 use leaderboard::domain::{
     Change, Error, EventId, From, HIGHEST_SCORE, Member, Order, Period, Policy, Ranking, Settings,
@@ -28,6 +28,7 @@ testkit::contract! {
     sqlite,
     ordered_tree,
     sorted_set,
+    sharded,
 }
 
 /// Sequences of a hundred steps each, on boards of their own.

@@ -129,11 +129,18 @@ fn killed_under_load(stage: &str, kills: u64) {
             server.kill();
         }));
         let server = site.start(stage, &[]);
-        assert_eq!(
-            bounds.violations(&scores(server.addr())),
-            Vec::<String>::new(),
-            "kill {round}"
-        );
+        let found = scores(server.addr());
+        assert_eq!(bounds.violations(&found), Vec::<String>::new(), "kill {round}");
+        // Pages show the same, also of those whose score was not where it belongs when the server died.
+        let shown = || {
+            let top = lines(&http::get(server.addr(), "/boards/b/top?limit=100").unwrap());
+            let mut all = vec![0; MEMBERS];
+            for (name, score, _) in &top {
+                all[name[1..].parse::<usize>().unwrap()] = *score;
+            }
+            (top.len() == found.iter().filter(|score| **score != 0).count()).then_some(all)
+        };
+        wait_until("pages show all scores", || shown().as_ref() == Some(&found));
     }
     let open: i64 = (0..MEMBERS)
         .map(|member| bounds.sent[member] - bounds.acknowledged[member])
@@ -163,6 +170,12 @@ fn count_query_loses_no_score_in_5_kills() {
 #[test]
 fn sorted_set_loses_no_score_when_its_server_is_killed() {
     killed_under_load("sorted_set", 5);
+}
+
+/// Nor is that of shards; and what it had decided and not placed is on the board in the end, by whoever comes next.
+#[test]
+fn sharded_loses_no_score_when_its_server_is_killed() {
+    killed_under_load("sharded", 10);
 }
 
 /// Every event is repeated until it is acknowledged, through any number of kills: each counts once.
@@ -226,6 +239,11 @@ fn sorted_set_counts_each_event_once_through_kills() {
     exact_with_events("sorted_set", 5);
 }
 
+#[test]
+fn sharded_counts_each_event_once_through_kills() {
+    exact_with_events("sharded", 5);
+}
+
 /// The whole board, to the byte, as pages show it.
 fn whole(addr: SocketAddr) -> Vec<u8> {
     let (mut bytes, mut cursor) = (Vec::new(), String::new());
@@ -241,7 +259,7 @@ fn whole(addr: SocketAddr) -> Vec<u8> {
 
 #[test]
 fn a_restart_gives_the_same_board_to_the_byte() {
-    for stage in ["count_query", "ordered_tree", "sorted_set"] {
+    for stage in ["count_query", "ordered_tree", "sorted_set", "sharded"] {
         let site = Site::new();
         let mut server = site.start(stage, &[]);
         make(server.addr(), "b", &json!({"policy": "latest", "rank": "competition"}));
@@ -355,4 +373,64 @@ fn a_redis_that_freezes_is_an_error_in_time_and_forgotten_when_it_is_back() {
     let board = lines(&http::get(server.addr(), "/boards/b/top").unwrap());
     // The two that were acknowledged, and what was sent into the silence at the most.
     assert!((2..=12).contains(&board[0].1), "{board:?}");
+}
+
+/// A node of a cluster that is gone takes with it what is on it, and nothing else; what was decided is carried out when it is
+/// back.
+#[test]
+fn a_node_that_freezes_is_an_error_in_time_for_what_is_on_it_and_forgotten_when_it_is_back() {
+    let mut cluster = testkit::engines::redis_cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .args(["--stage", "sharded", "--cuts", "1000,2000", "--data-dir"])
+        .arg(folder.path())
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .env_clear()
+        .env("REDIS_CLUSTER_URL", cluster.url());
+    let server = Server::spawn(command);
+    let addr = server.addr();
+    make(addr, "b", &json!({"policy": "sum"}));
+    // Of a hundred members each node has some; all begin in the lowest shard.
+    let members: Vec<Value> = (0..100)
+        .map(|nth| json!({"member": format!("m{nth}"), "delta": 1}))
+        .collect();
+    report_all(addr, "b", &members);
+    cluster[1].stop();
+    let (mut acknowledged, mut sent) = (vec![1_i64; 100], vec![1_i64; 100]);
+    let mut refused = 0;
+    for (nth, _) in members.iter().enumerate() {
+        let began = Instant::now();
+        // Into the middle shard, out of the lowest.
+        let answer = report(addr, "b", &json!({"member": format!("m{nth}"), "delta": 1_000}));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        match answer.status {
+            200 => (acknowledged[nth], sent[nth]) = (1_001, 1_001),
+            503 | 504 => {
+                assert_problem(&answer, "a frozen node");
+                refused += 1;
+                if !answer.text().contains("not_executed") {
+                    sent[nth] = 1_001;
+                }
+            }
+            _ => panic!("{} {}", answer.status, answer.text()),
+        }
+    }
+    assert!(refused > 0, "a third of all records is on that node");
+    cluster[1].cont();
+    wait_until("all members answer", || {
+        (0..100)
+            .all(|nth| http::get(addr, &format!("/boards/b/members/m{nth}")).is_ok_and(|answer| answer.status == 200))
+    });
+    let page = || lines(&http::get(addr, "/boards/b/top?limit=100").unwrap());
+    wait_until("everybody is on the board once", || {
+        let names: std::collections::HashSet<String> = page().into_iter().map(|(name, _, _)| name).collect();
+        names.len() == 100
+    });
+    for (name, score, _) in page() {
+        let nth: usize = name[1..].parse().unwrap();
+        let shown = http::get(addr, &format!("/boards/b/members/{name}")).unwrap().json();
+        assert_eq!(shown["score"], score, "{name}");
+        assert!((acknowledged[nth]..=sent[nth]).contains(&score), "{name} has {score}");
+    }
 }

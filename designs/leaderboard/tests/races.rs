@@ -115,6 +115,11 @@ fn histories_of_one_member_in_redis_are_linearizable() {
 }
 
 #[test]
+fn histories_of_one_member_in_shards_are_linearizable() {
+    testkit::contract::run(async { are_linearizable(adapters::sharded().await.adapter(), 500).await });
+}
+
+#[test]
 fn histories_of_one_member_in_a_table_are_linearizable() {
     testkit::contract::run(async { are_linearizable(adapters::sqlite().await.adapter(), 100).await });
 }
@@ -146,44 +151,75 @@ fn a_history_that_cannot_be_is_found() {
     assert!(is_linearizable(&overlapping));
 }
 
-/// While two members change places over and over, every page has each of them once, and the rank of one is never that of
-/// both.
+/// Members of whom some change places over and over: a page has each of them once, whoever reads it, from wherever.
+async fn are_on_every_page_once<B: Board>(board: &B, rounds: usize) {
+    let edition = all_time(board, "b").await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for (points, name) in (1..).zip(names) {
+        let one = submission(name, Change::SetTo(score(points)));
+        board.submit(&edition, one).await.unwrap();
+    }
+    let movers: Vec<_> = ["b", "d"]
+        .into_iter()
+        .map(|name| {
+            let (writer, at) = (board.clone(), edition.clone());
+            tokio::spawn(async move {
+                for nth in 0..rounds {
+                    // Above all others, below them, and among them.
+                    let one = submission(name, Change::SetTo(score([10, -10, 0, 3][nth % 4])));
+                    writer.submit(&at, one).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let readers: Vec<_> = (0..3)
+        .map(|reader| {
+            let (reading, at) = (board.clone(), edition.clone());
+            tokio::spawn(async move {
+                let anchor = Member::new("e").unwrap();
+                for _ in 0..rounds {
+                    let page = match reader {
+                        0 => reading.page(&at, From::Top, 10).await.unwrap(),
+                        1 => reading.around(&at, &anchor, 5, 5).await.unwrap().unwrap(),
+                        _ => {
+                            // Followed from page to page, those who stay are seen once.
+                            let first = reading.page(&at, From::Top, 2).await.unwrap();
+                            let last = From::After(first.entries[1].place);
+                            let rest = reading.page(&at, last, 10).await.unwrap();
+                            let seen = first.entries.iter().chain(&rest.entries);
+                            let mut stay: Vec<&str> = seen.map(|entry| entry.member.as_str()).collect();
+                            stay.retain(|name| !["b", "d"].contains(name));
+                            stay.sort_unstable();
+                            assert_eq!(stay, ["a", "c", "e", "f"], "{first:?} {rest:?}");
+                            continue;
+                        }
+                    };
+                    let in_order = page.entries.is_sorted_by(|x, y| x.place.score >= y.place.score);
+                    assert!(in_order, "{page:?}");
+                    let mut seen: Vec<&str> = page.entries.iter().map(|entry| entry.member.as_str()).collect();
+                    seen.sort_unstable();
+                    assert_eq!(seen, names, "{page:?}");
+                }
+            })
+        })
+        .collect();
+    for task in movers.into_iter().chain(readers) {
+        task.await.unwrap();
+    }
+}
+
 #[test]
 fn members_who_change_places_are_on_every_page_once() {
-    async fn check<B: Board>(board: &B, rounds: i64) {
-        let edition = all_time(board, "b").await;
-        for (name, points) in [("a", 1), ("b", 2), ("c", 3)] {
-            board
-                .submit(&edition, submission(name, Change::SetTo(score(points))))
-                .await
-                .unwrap();
-        }
-        let (writer, at) = (board.clone(), edition.clone());
-        let moves = tokio::spawn(async move {
-            for nth in 0..rounds {
-                // Above and below the two others.
-                let points = if nth % 2 == 0 { 10 } else { 0 };
-                writer
-                    .submit(&at, submission("b", Change::SetTo(score(points))))
-                    .await
-                    .unwrap();
-            }
-        });
-        while !moves.is_finished() {
-            let page = board.page(&edition, From::Top, 10).await.unwrap();
-            let mut names: Vec<&str> = page.entries.iter().map(|entry| entry.member.as_str()).collect();
-            assert!(
-                page.entries.is_sorted_by(|x, y| x.place.score >= y.place.score),
-                "{page:?}"
-            );
-            names.sort_unstable();
-            assert_eq!(names, ["a", "b", "c"]);
-        }
-        moves.await.unwrap();
-    }
     testkit::contract::run(async {
-        check(adapters::ordered_tree().await.adapter(), 1_000).await;
-        check(adapters::sorted_set().await.adapter(), 1_000).await;
-        check(adapters::sqlite().await.adapter(), 100).await;
+        are_on_every_page_once(adapters::ordered_tree().await.adapter(), 1_000).await;
+        are_on_every_page_once(adapters::sorted_set().await.adapter(), 1_000).await;
+        are_on_every_page_once(adapters::sqlite().await.adapter(), 100).await;
     });
+}
+
+/// Reliability's hard case: between shards a member is put where he goes before he is taken from where he was, and a page asks
+/// one shard after the other.
+#[test]
+fn members_who_move_between_shards_are_on_every_page_once() {
+    testkit::contract::run(async { are_on_every_page_once(adapters::sharded().await.adapter(), 2_000).await });
 }

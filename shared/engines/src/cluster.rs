@@ -128,14 +128,20 @@ mod tests {
         let ids: [String; NODES] = std::array::from_fn(|_| id());
         assert!(ids.iter().all(|id| id.len() == 40) && ids[0] != ids[1] && ids[1] != ids[2]);
         let file = nodes_file(&ids, &[1, 2, 3, 4, 5, 6], 1);
-        let slots: Vec<&str> = file.lines().take(NODES).filter_map(|line| line.split(' ').nth(8)).collect();
+        let slots: Vec<&str> = file
+            .lines()
+            .take(NODES)
+            .filter_map(|line| line.split(' ').nth(8))
+            .collect();
         assert_eq!(slots, ["0-5460", "5461-10921", "10922-16383"]);
         assert_eq!(file.matches("myself").count(), 1);
     }
 
     #[test]
     fn a_cluster_starts_and_a_node_of_it_comes_back_after_a_kill() {
-        let redis = REDIS_CLUSTER.find().unwrap_or_else(|| panic!("no redis-server: run `make deps`"));
+        let redis = REDIS_CLUSTER
+            .find()
+            .unwrap_or_else(|| panic!("no redis-server: run `make deps`"));
         let setup = Setup {
             root: &std::env::temp_dir(),
             args: &[],

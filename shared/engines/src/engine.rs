@@ -123,10 +123,7 @@ impl Installed {
     }
 
     pub(crate) fn no_port(&self, last: &str) -> String {
-        format!(
-            "{} did not get a port in {PORT_TRIES} tries: {last}",
-            self.kind.name
-        )
+        format!("{} did not get a port in {PORT_TRIES} tries: {last}", self.kind.name)
     }
 
     fn start_on(&self, port: u16, setup: &Setup<'_>) -> Result<Engine, Failure> {

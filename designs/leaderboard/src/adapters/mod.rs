@@ -5,13 +5,17 @@
 //! | `sqlite.rs`     | a table, and positions counted by it                            | `count_query`  |
 //! | `ordered_tree/` | boards in memory, each in a tree that knows positions, and a log | `ordered_tree` |
 //! | `sorted_set.rs` | sorted sets of Redis, asked by scripts                          | `sorted_set`   |
+//! | `sharded/`      | the same over a Redis Cluster, cut into shards by score         | `sharded`      |
 
+mod in_redis;
 mod ordered_tree;
+mod sharded;
 mod sorted_set;
 mod sqlite;
 mod words;
 
 pub use ordered_tree::{Bounds, OrderedTree};
+pub use sharded::{Cuts, Sharded};
 pub use sorted_set::SortedSet;
 pub use sqlite::Sqlite;
 

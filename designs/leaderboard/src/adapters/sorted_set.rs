@@ -9,7 +9,7 @@
 //! lb:{b/0}:order    sorted set   1ffffffffffffdalice 50 · 1ffffffffffffebob 70      best first, read in reverse
 //! lb:{b/0}:tags     hash         alice 1ffffffffffffd · bob 1ffffffffffffe
 //! lb:{b/0}:changes  number       2
-//! lb:{b/0}:event:5:alice/e17     an event that was counted, for an hour
+//! lb:{b/0}:event:b/0:5:alice/e17 an event that was counted, for an hour
 //! lb:boards         hash         b "best ordinal high_first all_time"
 //! ```
 //!
@@ -19,44 +19,15 @@
 
 use std::sync::LazyLock;
 
-use redis::{FromRedisValue, Script, ScriptInvocation, Value, cmd, from_redis_value_ref};
+use redis::{Script, Value, cmd, from_redis_value_ref};
 use stores::Redis;
 
-use super::words;
-use crate::domain::{
-    BoardName, Change, Edition, Entry, Error, From, HIGHEST_SCORE, Member, Page, Place, Score, Settings, Standing,
-    Submission,
+use super::in_redis::{
+    Boards, EVENTS_KEPT_MS, Foreign, LARGEST_SCRIPT, Lines, amount, ask, event_key, foreign, page, script, standing,
+    standings, tag,
 };
+use crate::domain::{BoardName, Edition, Error, From, Member, Page, Score, Settings, Standing, Submission};
 use crate::ports::Board;
-
-/// Hexadecimal digits of a tag: as many as 53 bits have.
-const TAG: usize = 14;
-
-/// How long events are remembered.
-const EVENTS_KEPT_MS: u64 = 60 * 60 * 1_000;
-
-/// Submissions, or members, that one script takes: Redis does nothing else meanwhile.
-const LARGEST_SCRIPT: usize = 100;
-
-const BOARDS: &str = "lb:boards";
-
-/// What all scripts begin with. A standing is a score, how many come before, and how many of these have a higher one.
-const COMMON: &str = r"
-local function standing(order, element, score)
-  score = string.format('%.0f', score)
-  return {score, redis.call('ZREVRANK', order, element), redis.call('ZCOUNT', order, '(' .. score, '+inf')}
-end
-local function lines(order, before, limit)
-  local found = redis.call('ZREVRANGE', order, before, before + limit - 1, 'WITHSCORES')
-  local above = before
-  if found[2] then above = redis.call('ZCOUNT', order, '(' .. found[2], '+inf') end
-  return {before, above, redis.call('ZCARD', order), found}
-end
-";
-
-fn script(body: &str) -> Script {
-    Script::new(&format!("{COMMON}{body}"))
-}
 
 /// KEYS: order, tags, changes, and those of events. ARGV: when all is forgotten or 0, how long an event is remembered,
 /// whether to answer 'standings' or 'scores', and for each submission what to do, with how much, whose, and at which place
@@ -72,11 +43,7 @@ for at = 4, #ARGV, 4 do
   local tag = redis.call('HGET', tags, member)
   local old = tag and tonumber(redis.call('ZSCORE', order, tag .. member))
   local counted = event > 0 and redis.call('EXISTS', KEYS[event]) == 1
-  local new = amount
-  if counted then new = old
-  elseif old and what == 'raise' then new = math.max(old, amount)
-  elseif old and what == 'add' then new = old + amount
-  end
+  local new = changed(what, amount, old, counted)
   if not new then
     answers[#answers + 1] = 'gone'
   elseif math.abs(new) > 9007199254740991 then
@@ -84,8 +51,7 @@ for at = 4, #ARGV, 4 do
   else
     if new ~= old then
       if tag then redis.call('ZREM', order, tag .. member) end
-      local change = redis.call('INCR', changes)
-      tag = string.format('%014x', 9007199254740991 - change)
+      tag = next_tag(changes)
       redis.call('ZADD', order, string.format('%.0f', new), tag .. member)
       redis.call('HSET', tags, member, tag)
       -- Each time: a key that was emptied is gone, and the next one of its name would stay for ever.
@@ -102,11 +68,11 @@ return answers",
     )
 });
 
-/// KEYS: order, tags. ARGV: members. Answers each with its standing, or 'gone'.
+/// KEYS: order, tags. ARGV: members. Answers how many there are, and each with its standing, or 'gone'.
 static STANDINGS: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-local answers = {}
+local answers = {redis.call('ZCARD', KEYS[1])}
 for _, member in ipairs(ARGV) do
   local tag = redis.call('HGET', KEYS[2], member)
   if tag then
@@ -119,23 +85,14 @@ return answers",
     )
 });
 
-/// KEYS: order. ARGV: how many lines, and if they do not begin at the top, after which score and tag. Those with this score
-/// are in the order of their tags: the first one after it is found by halving.
+/// KEYS: order. ARGV: how many lines, and if they do not begin at the top, after which score and tag.
 static PAGE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
 local order, limit, score, tag = KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local low = 0
-if score then
-  low = redis.call('ZCOUNT', order, '(' .. score, '+inf')
-  local high = low + redis.call('ZCOUNT', order, score, score)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local element = redis.call('ZREVRANGE', order, middle, middle)[1]
-    if string.sub(element, 1, 14) >= tag then low = middle + 1 else high = middle end
-  end
-end
-return lines(order, low, limit)",
+local first = 0
+if score then first = first_after(order, score, tag) end
+return lines(order, first, limit)",
     )
 });
 
@@ -163,27 +120,17 @@ return redis.call('ZREM', KEYS[1], tag .. ARGV[1])",
     )
 });
 
-/// KEYS: boards. ARGV: name, settings, how many there may be. Answers the settings, or nothing if there are too many.
-static CREATE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
-local found = redis.call('HGET', KEYS[1], ARGV[1])
-if found then return found end
-if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return false end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-return ARGV[2]",
-    )
-});
-
 /// Boards in Redis. What survives is up to how Redis keeps its data; the design's README says.
 #[derive(Clone, Debug)]
 pub struct SortedSet {
     redis: Redis,
-    most_boards: u64,
+    boards: Boards,
 }
 
 /// The keys of an edition.
 struct Keys {
+    /// What they have in braces.
+    tag: String,
     order: String,
     tags: String,
     changes: String,
@@ -191,41 +138,29 @@ struct Keys {
 
 impl Keys {
     fn of(edition: &Edition) -> Self {
-        let key = |part| format!("lb:{{{}/{}}}:{part}", edition.board, edition.number);
+        let tag = format!("{}/{}", edition.board, edition.number);
+        let key = |part| format!("lb:{{{tag}}}:{part}");
         Self {
             order: key("order"),
             tags: key("tags"),
             changes: key("changes"),
+            tag,
         }
     }
-}
-
-/// The key of an event. The length of the member comes first, so that no two run together.
-fn event_key(edition: &Edition, submission: &Submission) -> Option<String> {
-    let (board, number) = (&edition.board, edition.number);
-    let member = submission.member.as_str();
-    let event = submission.event.as_ref()?.as_str();
-    Some(format!(
-        "lb:{{{board}/{number}}}:event:{}:{member}/{event}",
-        member.len()
-    ))
-}
-
-/// The tag of the change of this number.
-fn tag(reached: u64) -> String {
-    format!("{:014x}", HIGHEST_SCORE.unsigned_abs().saturating_sub(reached))
 }
 
 impl SortedSet {
     /// In this Redis, up to so many boards.
     #[must_use]
     pub fn new(redis: Redis, most_boards: u64) -> Self {
-        Self { redis, most_boards }
+        let boards = Boards::new(redis.clone(), most_boards);
+        Self { redis, boards }
     }
 
     /// Carries out submissions, and reads with `read` what is answered, `standings` or `scores`.
     async fn submit_some<T>(
         &self,
+        redis: &Redis,
         edition: &Edition,
         submissions: &[Submission],
         answer: &str,
@@ -239,12 +174,8 @@ impl SortedSet {
             .arg(answer);
         let mut events = 3;
         for submission in submissions {
-            let (what, amount) = match submission.change {
-                Change::RaiseTo(score) => ("raise", score),
-                Change::SetTo(score) => ("set", score),
-                Change::Add(score) => ("add", score),
-            };
-            let place = match event_key(edition, submission) {
+            let (what, amount) = amount(submission.change);
+            let place = match event_key(&keys.tag, edition, submission) {
                 Some(key) => {
                     call.key(key);
                     events += 1;
@@ -252,21 +183,26 @@ impl SortedSet {
                 }
                 None => 0,
             };
-            call.arg(what)
-                .arg(amount.get())
-                .arg(submission.member.as_str())
-                .arg(place);
+            call.arg(what).arg(amount).arg(submission.member.as_str()).arg(place);
         }
-        let answers: Vec<Value> = self.redis.run(&call).await?;
+        let answers: Vec<Value> = redis.run(&call).await?;
         answers.iter().map(|answer| submitted(answer, read)).collect()
     }
 
-    /// Runs a script that only reads: whatever happens, nothing was changed.
-    async fn ask<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Error> {
-        self.redis.run(call).await.map_err(|error| match error {
-            stores::Error::Unknown(cause) => Error::Unavailable(cause),
-            error => error.into(),
-        })
+    /// Where members stand, and among how many.
+    async fn some_standings(
+        &self,
+        edition: &Edition,
+        members: &[Member],
+    ) -> Result<(Vec<Option<Standing>>, u64), Error> {
+        let keys = Keys::of(edition);
+        let mut call = STANDINGS.key(&keys.order);
+        call.key(&keys.tags);
+        for member in members {
+            call.arg(member.as_str());
+        }
+        let answers: Vec<Value> = ask(&self.redis, &call).await?;
+        standings(&answers).map_err(foreign)
     }
 }
 
@@ -287,69 +223,20 @@ fn score(answer: &Value) -> Result<Score, Foreign> {
     Score::new(score).ok_or(Foreign)
 }
 
-fn standing(answer: &Value) -> Result<Standing, Foreign> {
-    let (score, before, above): (i64, u64, u64) = from_redis_value_ref(answer).map_err(|_| Foreign)?;
-    Ok(Standing {
-        score: Score::new(score).ok_or(Foreign)?,
-        before,
-        above,
-    })
-}
-
-/// Lines as a script answers them: how many come before, how many of these are above, how many there are in all, and
-/// elements with their scores by turns.
-type Lines = (u64, u64, u64, Vec<(Vec<u8>, i64)>);
-
-fn page((before, above, all, found): Lines) -> Result<Page, Foreign> {
-    let entries = found.iter().map(|(element, score)| entry(element, *score));
-    let entries: Vec<Entry> = entries.collect::<Option<_>>().ok_or(Foreign)?;
-    Ok(Page {
-        more: before + (entries.len() as u64) < all,
-        entries,
-        before,
-        above,
-    })
-}
-
-fn entry(element: &[u8], score: i64) -> Option<Entry> {
-    let (tag, member) = std::str::from_utf8(element).ok()?.split_at_checked(TAG)?;
-    let down = u64::from_str_radix(tag, 16).ok()?;
-    Some(Entry {
-        member: Member::new(member)?,
-        place: Place {
-            score: Score::new(score)?,
-            reached: HIGHEST_SCORE.unsigned_abs().checked_sub(down)?,
-        },
-    })
-}
-
-/// Something in Redis was not written by this program.
-#[derive(Debug, thiserror::Error)]
-#[error("Redis holds something that no board has")]
-struct Foreign;
-
-fn foreign(foreign: Foreign) -> Error {
-    stores::Error::unavailable(foreign).into()
-}
-
 impl Board for SortedSet {
     async fn create(&self, board: &BoardName, settings: Settings) -> Result<Settings, Error> {
-        let mut call = CREATE.key(BOARDS);
-        call.arg(board.as_str())
-            .arg(words::write(settings))
-            .arg(self.most_boards);
-        let found: Option<String> = self.redis.run(&call).await?;
-        Ok(words::read(&found.ok_or(Error::TooManyBoards)?)?)
+        self.boards.create(board, settings).await
     }
 
     async fn settings(&self, board: &BoardName) -> Result<Option<Settings>, Error> {
-        let found: Option<String> = self.redis.read(cmd("HGET").arg(BOARDS).arg(board.as_str())).await?;
-        Ok(found.map(|found| words::read(&found)).transpose()?)
+        self.boards.settings(board).await
     }
 
     async fn submit(&self, edition: &Edition, submission: Submission) -> Result<Standing, Error> {
         let one = std::slice::from_ref(&submission);
-        let mut answers = self.submit_some(edition, one, "standings", standing).await?;
+        let mut answers = self
+            .submit_some(&self.redis, edition, one, "standings", standing)
+            .await?;
         answers
             .pop()
             .unwrap_or_else(|| Err(stores::Error::unknown(Foreign).into()))
@@ -357,8 +244,9 @@ impl Board for SortedSet {
 
     async fn load(&self, edition: &Edition, submissions: Vec<Submission>) -> Vec<Result<Score, Error>> {
         let mut answers = Vec::with_capacity(submissions.len());
+        let redis = self.redis.patient();
         for some in submissions.chunks(LARGEST_SCRIPT) {
-            match self.submit_some(edition, some, "scores", score).await {
+            match self.submit_some(&redis, edition, some, "scores", score).await {
                 Ok(some) => answers.extend(some),
                 Err(error) => answers.extend(some.iter().map(|_| Err(error.clone()))),
             }
@@ -366,22 +254,16 @@ impl Board for SortedSet {
         answers
     }
 
+    async fn standing(&self, edition: &Edition, member: &Member) -> Result<Option<(Standing, u64)>, Error> {
+        let (standings, count) = self.some_standings(edition, std::slice::from_ref(member)).await?;
+        let standing = standings.into_iter().next().flatten();
+        Ok(standing.map(|standing| (standing, count)))
+    }
+
     async fn standings(&self, edition: &Edition, members: &[Member]) -> Result<Vec<Option<Standing>>, Error> {
-        let keys = Keys::of(edition);
         let mut standings = Vec::with_capacity(members.len());
         for some in members.chunks(LARGEST_SCRIPT) {
-            let mut call = STANDINGS.key(&keys.order);
-            call.key(&keys.tags);
-            for member in some {
-                call.arg(member.as_str());
-            }
-            let answers: Vec<Value> = self.ask(&call).await?;
-            for answer in &answers {
-                standings.push(match answer {
-                    Value::BulkString(_) => None,
-                    answer => Some(standing(answer).map_err(foreign)?),
-                });
-            }
+            standings.extend(self.some_standings(edition, some).await?.0);
         }
         Ok(standings)
     }
@@ -392,7 +274,7 @@ impl Board for SortedSet {
         if let From::After(place) = from {
             call.arg(place.score.get()).arg(tag(place.reached));
         }
-        page(self.ask(&call).await?).map_err(foreign)
+        page(ask(&self.redis, &call).await?).map_err(foreign)
     }
 
     async fn around(
@@ -406,7 +288,7 @@ impl Board for SortedSet {
         let mut call = AROUND.key(keys.order);
         call.key(keys.tags);
         call.arg(member.as_str()).arg(above).arg(below);
-        let found: Option<Lines> = self.ask(&call).await?;
+        let found: Option<Lines> = ask(&self.redis, &call).await?;
         found.map(page).transpose().map_err(foreign)
     }
 

@@ -171,6 +171,16 @@ async fn standing(connection: &mut SqliteConnection, edition: i64, place: Place)
     })
 }
 
+/// How many there are, by counting them.
+async fn count(connection: &mut SqliteConnection, edition: i64) -> Result<u64, Error> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM scores WHERE edition = ?1")
+        .bind(edition)
+        .fetch_one(connection)
+        .await
+        .map_err(before)?;
+    Ok(count.cast_unsigned())
+}
+
 /// Lines from a position on.
 async fn lines(connection: &mut SqliteConnection, edition: i64, first: u64, limit: usize) -> Result<Page, Error> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
@@ -264,6 +274,19 @@ impl Board for Sqlite {
         }
     }
 
+    async fn standing(&self, edition: &Edition, member: &Member) -> Result<Option<(Standing, u64)>, Error> {
+        let mut reader = self.db.reader().await?;
+        let mut moment = begin(&mut reader, "BEGIN").await?;
+        let Some(id) = edition_id(&mut moment, edition).await? else {
+            return Ok(None);
+        };
+        let Some(place) = place(&mut moment, id, member).await? else {
+            return Ok(None);
+        };
+        let standing = standing(&mut moment, id, place).await?;
+        Ok(Some((standing, count(&mut moment, id).await?)))
+    }
+
     async fn standings(&self, edition: &Edition, members: &[Member]) -> Result<Vec<Option<Standing>>, Error> {
         let mut reader = self.db.reader().await?;
         let mut moment = begin(&mut reader, "BEGIN").await?;
@@ -322,17 +345,11 @@ impl Board for Sqlite {
 
     async fn count(&self, edition: &Edition) -> Result<u64, Error> {
         let mut reader = self.db.reader().await?;
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM scores WHERE edition =
-                (SELECT editions.id FROM editions JOIN boards ON boards.id = editions.board
-                 WHERE boards.name = ?1 AND editions.number = ?2)",
-        )
-        .bind(edition.board.as_str())
-        .bind(edition.number.cast_signed())
-        .fetch_one(&mut *reader)
-        .await
-        .map_err(before)?;
-        Ok(count.cast_unsigned())
+        let mut moment = begin(&mut reader, "BEGIN").await?;
+        match edition_id(&mut moment, edition).await? {
+            Some(id) => count(&mut moment, id).await,
+            None => Ok(0),
+        }
     }
 
     async fn remove(&self, edition: &Edition, member: &Member) -> Result<bool, Error> {

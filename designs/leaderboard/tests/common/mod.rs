@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::engines::Cluster;
 use testkit::http::{self, Answer};
 use testkit::server::Server;
 
@@ -20,7 +21,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_leaderboard");
 macro_rules! every_stage {
     ($($behaviour:ident),+ $(,)?) => {
         testkit::stages! {
-            stages: [count_query, ordered_tree, sorted_set],
+            stages: [count_query, ordered_tree, sorted_set, sharded],
             behaviours: [$($behaviour),+],
         }
     };
@@ -29,10 +30,11 @@ macro_rules! every_stage {
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use every_stage;
 
-/// A folder, gone at the end; and a Redis, once a stage needs it.
+/// A folder, gone at the end; and a Redis or a cluster of them, once a stage needs it.
 pub(crate) struct Site {
     folder: TempDir,
     redis: OnceLock<String>,
+    cluster: OnceLock<Cluster>,
 }
 
 impl Site {
@@ -40,6 +42,7 @@ impl Site {
         Self {
             folder: tempfile::tempdir().unwrap(),
             redis: OnceLock::new(),
+            cluster: OnceLock::new(),
         }
     }
 
@@ -57,8 +60,18 @@ impl Site {
             .args(flags)
             // Flags are environment variables too: none that happens to be set here is meant for it.
             .env_clear();
-        if stage == "sorted_set" {
-            command.env("REDIS_URL", self.redis.get_or_init(testkit::engines::redis));
+        match stage {
+            "sorted_set" => {
+                command.env("REDIS_URL", self.redis.get_or_init(testkit::engines::redis));
+            }
+            "sharded" => {
+                let cluster = self.cluster.get_or_init(testkit::engines::redis_cluster);
+                // So that what the tests have is in several shards.
+                command
+                    .args(["--cuts", "2,10,50"])
+                    .env("REDIS_CLUSTER_URL", cluster.url());
+            }
+            _ => {}
         }
         command
     }

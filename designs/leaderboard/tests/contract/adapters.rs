@@ -1,6 +1,6 @@
 //! The adapters, each in a place of its own.
 
-use leaderboard::adapters::{Bounds, OrderedTree, SortedSet, Sqlite};
+use leaderboard::adapters::{Bounds, Cuts, OrderedTree, Sharded, SortedSet, Sqlite};
 use ledger::Ledger;
 use service::Lifecycle;
 use stores::Redis;
@@ -30,4 +30,12 @@ pub(crate) async fn ordered_tree() -> Fixture<OrderedTree> {
 pub(crate) async fn sorted_set() -> Fixture<SortedSet> {
     let redis = Redis::open(&testkit::engines::redis(), &Ledger::new()).await.unwrap();
     Fixture::new(SortedSet::new(redis, BOARDS.into()))
+}
+
+/// Cut where the scores of the contract are, and once where nobody is.
+pub(crate) async fn sharded() -> Fixture<Sharded> {
+    let cluster = testkit::engines::redis_cluster();
+    let redis = Redis::open_cluster(cluster.url(), &Ledger::new()).await.unwrap();
+    let cuts = Cuts::new(&[-2, 1, 2, 1_000]).unwrap();
+    Fixture::keeping(Sharded::new(&redis, cuts, BOARDS.into()), cluster)
 }

@@ -61,6 +61,10 @@ impl Board for Sabotaged {
         self.0.load(edition, submissions).await
     }
 
+    async fn standing(&self, edition: &Edition, member: &Member) -> Result<Option<(Standing, u64)>, Error> {
+        self.0.standing(edition, member).await
+    }
+
     async fn standings(&self, edition: &Edition, members: &[Member]) -> Result<Vec<Option<Standing>>, Error> {
         self.0.standings(edition, members).await
     }

@@ -238,6 +238,11 @@ impl Board for OrderedTree {
         }
     }
 
+    async fn standing(&self, edition: &Edition, member: &Member) -> Result<Option<(Standing, u64)>, Error> {
+        let found = self.ask(edition, |sheet| Some((sheet.standing(member)?, sheet.count() as u64)));
+        Ok(found.flatten())
+    }
+
     async fn standings(&self, edition: &Edition, members: &[Member]) -> Result<Vec<Option<Standing>>, Error> {
         let found = self.ask(edition, |sheet| {
             members.iter().map(|member| sheet.standing(member)).collect()
