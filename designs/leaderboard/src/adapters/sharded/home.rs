@@ -58,8 +58,8 @@ impl Kept {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided {
     pub(super) record: Record,
-    /// Whether his score has changed, and he has to be placed.
-    pub(super) new: bool,
+    /// Whether he has still to be placed: his score has changed, now or by something that was not settled yet.
+    pub(super) open: bool,
 }
 
 /// A record whose member is where it says, and nowhere else.
@@ -137,14 +137,14 @@ fn decided(answer: &Value) -> Result<Result<Decided, Error>, Foreign> {
         Value::BulkString(word) if word == b"gone" => Ok(Err(Error::NoMember)),
         Value::BulkString(word) if word == b"range" => Ok(Err(Error::OutOfRange)),
         answer => {
-            let (score, version, shards, new): (i64, u64, u32, bool) =
+            let (score, version, shards, open): (i64, u64, u32, bool) =
                 from_redis_value_ref(answer).map_err(|_| Foreign)?;
             let record = Record {
                 score: Score::new(score).ok_or(Foreign)?,
                 version,
                 shards,
             };
-            Ok(Ok(Decided { record, new }))
+            Ok(Ok(Decided { record, open }))
         }
     }
 }
@@ -227,11 +227,12 @@ impl Home {
         all.collect::<Result<_, _>>().map_err(foreign)
     }
 
-    /// Takes a member off; gives the version from which on he is gone, and the shards that he may be found in.
+    /// Takes a member off; gives the version from which on he is gone, the shards that he may be found in, and whether he was
+    /// there until now.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn take_off(&self, edition: &Edition, member: &Member) -> Result<Option<(u64, u32)>, Error> {
+    pub(super) async fn take_off(&self, edition: &Edition, member: &Member) -> Result<Option<(u64, u32, bool)>, Error> {
         let partition = places::home(member);
         let mut call = TAKE_OFF.key(home_key(partition, edition));
         call.key(pending_key(partition));
@@ -248,6 +249,7 @@ impl Home {
     /// Says to Redis what is settled and was not said along with a submission.
     pub(super) async fn flush(&self) -> Result<(), Error> {
         let all = std::mem::take(&mut *self.lock());
+        let mut failed = Ok(());
         for ((partition, edition), settled) in all {
             for some in settled.chunks(ALONG) {
                 let mut call = SETTLE.key(home_key(partition, &edition));
@@ -257,19 +259,30 @@ impl Home {
                         .arg(settled.version)
                         .arg(settled.shards);
                 }
-                let () = self.parts[partition].run(&call).await?;
+                let said: Result<(), _> = self.parts[partition].run(&call).await;
+                // What is on a node that is gone does not keep back the rest.
+                if let Err(error) = said {
+                    failed = Err(error.into());
+                    break;
+                }
             }
         }
-        Ok(())
+        failed
     }
 
-    /// Some records of a partition that have waited for so long to be settled.
+    /// Some records of a partition that have waited for so long to be settled, after so many others.
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn stuck(&self, partition: usize, for_ms: u64, limit: usize) -> Result<Vec<Stuck>, Error> {
+    pub(super) async fn stuck(
+        &self,
+        partition: usize,
+        for_ms: u64,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<Stuck>, Error> {
         let mut call = STUCK.key(pending_key(partition));
-        call.arg(for_ms).arg(limit);
+        call.arg(for_ms).arg(skip).arg(limit);
         let found: Vec<String> = self.parts[partition].run(&call).await?;
         let found = found.iter().map(|element| stuck(element).ok_or(Foreign));
         found.collect::<Result<_, _>>().map_err(foreign)

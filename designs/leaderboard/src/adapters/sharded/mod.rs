@@ -63,8 +63,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a change may take before others finish it, in milliseconds: longer than any request does.
 const PATIENCE_MS: u64 = 5_000;
 
-/// Of a partition, how much of that is done at once.
+/// Of a partition, how much of that is read at once, and how often in one look.
 const STUCK: usize = 100;
+const STUCK_PAGES: usize = 100;
 
 /// Boards over a cluster. What survives is up to how its nodes keep their data; the design's README says.
 #[derive(Clone)]
@@ -117,9 +118,16 @@ impl Sharded {
     /// What waits for a node that is gone does not keep back the rest.
     async fn finish_partition(&self, partition: usize, patience_ms: u64) -> Result<(), Error> {
         let mut failed = Ok(());
-        for stuck in self.0.home.stuck(partition, patience_ms, STUCK).await? {
-            if let Err(error) = self.finish_one(partition, stuck).await {
-                failed = Err(error);
+        for page in 0..STUCK_PAGES {
+            let all = self.0.home.stuck(partition, patience_ms, page * STUCK, STUCK).await?;
+            let last = all.len() < STUCK;
+            for stuck in all {
+                if let Err(error) = self.finish_one(partition, stuck).await {
+                    failed = Err(error);
+                }
+            }
+            if last {
+                break;
             }
         }
         failed
@@ -212,9 +220,9 @@ impl Sharded {
         let mut standings = Vec::with_capacity(found.len());
         for ((member, record), standing) in members.iter().zip(found) {
             standings.push(match standing {
-                Some(standing) => standing,
-                // He is on his way: whoever was to place him may be gone, or a moment late.
-                None => self.settle(edition, member, *record).await?,
+                Some(standing) if record.shards == 1 << shard => standing,
+                // He is on his way: whoever was to place him, or to take him from where he was, may be gone, or a moment late.
+                _ => self.settle(edition, member, *record).await.map_err(only_read)?,
             });
         }
         Ok((standings, count))
@@ -241,7 +249,7 @@ impl Sharded {
         // Of each member the last change is where he is to be; among equals in the order in which they came.
         let mut last: HashMap<&Member, usize> = HashMap::new();
         for (at, (submission, decided)) in submissions.iter().zip(&decided).enumerate() {
-            if let Ok(Decided { new: true, .. }) = decided {
+            if let Ok(Decided { open: true, .. }) = decided {
                 last.insert(&submission.member, at);
             }
         }
@@ -274,11 +282,13 @@ impl Sharded {
             .enumerate()
             .map(|(shard, members)| place(shard, members));
         let failed: Vec<Option<Error>> = join_all(places).await.into_iter().map(Result::err).collect();
-        let answers = decided.into_iter().map(|decided| {
-            let Decided { record, new } = decided?;
-            match &failed[self.0.shards.cuts().shard(record.score)] {
-                Some(error) if new => Err(decided_already(error.clone())),
-                _ => Ok(record.score),
+        let answers = submissions.iter().zip(&decided).map(|(submission, answer)| {
+            let Decided { record, .. } = answer.clone()?;
+            // Whatever became of him before, he is where the last change puts him, or nobody knows.
+            let last = last.get(&submission.member).and_then(|at| decided[*at].as_ref().ok());
+            match last.and_then(|last| failed[self.0.shards.cuts().shard(last.record.score)].clone()) {
+                Some(error) => Err(decided_already(error)),
+                None => Ok(record.score),
             }
         });
         answers.collect()
@@ -323,9 +333,9 @@ impl Board for Sharded {
         let decided = self
             .decide(edition, std::slice::from_ref(&submission), Pace::Prompt)
             .await;
-        let Decided { record, new } = decided.into_iter().next().unwrap_or_else(|| Err(no_answer()))?;
+        let Decided { record, open } = decided.into_iter().next().unwrap_or_else(|| Err(no_answer()))?;
         let member = &submission.member;
-        if new {
+        if open {
             return self.moved(edition, member, record).await.map_err(decided_already);
         }
         Ok(self.standing_of(edition, member, record).await?.0)
@@ -413,13 +423,14 @@ impl Board for Sharded {
     }
 
     async fn remove(&self, edition: &Edition, member: &Member) -> Result<bool, Error> {
-        let Some((version, shards)) = self.0.home.take_off(edition, member).await? else {
+        let Some((version, shards, there)) = self.0.home.take_off(edition, member).await? else {
             return Ok(false);
         };
+        // Also of one who was taken off before and is still shown.
         self.leave_for_good(edition, member, version, shards)
             .await
             .map_err(decided_already)?;
-        Ok(true)
+        Ok(there)
     }
 
     /// Redis does, each key at its time.
@@ -441,6 +452,14 @@ fn below(standing: Standing, higher: u64) -> Standing {
 fn decided_already(error: Error) -> Error {
     match error {
         Error::Unavailable(cause) | Error::Full(cause) => Error::Unknown(cause),
+        error => error,
+    }
+}
+
+/// Whoever only looks has changed nothing, though he helped another who had.
+fn only_read(error: Error) -> Error {
+    match error {
+        Error::Unknown(cause) => Error::Unavailable(cause),
         error => error,
     }
 }

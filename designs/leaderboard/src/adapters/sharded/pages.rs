@@ -18,8 +18,8 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join_all;
 
-use super::Sharded;
 use super::shards::{Which, Window};
+use super::{Sharded, only_read};
 use crate::domain::{Edition, Entry, Error, From, Member, Page, Place};
 
 /// Lines that are read of each shard beyond what is asked for: those of members who have moved meanwhile do not count.
@@ -51,10 +51,7 @@ impl Sharded {
                 (Ordering::Equal, From::After(place)) => Which::After(place, limit + SPARE),
                 _ => Which::First(limit + SPARE),
             };
-            if let Some(mut all) = self.all(edition, own, which).await? {
-                if let From::After(place) = from {
-                    all.lines.retain(|entry| comes_before(place, entry.place));
-                }
+            if let Some(all) = self.all(edition, own, from, which).await? {
                 return Ok(all.page(self, 0, limit));
             }
         }
@@ -82,7 +79,7 @@ impl Sharded {
             )?;
             let Some(window) = window else {
                 // On his way: whoever was to place him may be gone, or a moment late.
-                self.settle(edition, member, record).await?;
+                self.settle(edition, member, record).await.map_err(only_read)?;
                 continue;
             };
             let at = window.entries.iter().position(|entry| entry.member == *member);
@@ -95,7 +92,7 @@ impl Sharded {
                 Ordering::Equal => Which::Around(member, record.version, above + SPARE, below + SPARE),
                 Ordering::Less => Which::First(below + SPARE),
             };
-            let Some(all) = self.all(edition, own, which).await? else {
+            let Some(all) = self.all(edition, own, From::Top, which).await? else {
                 continue;
             };
             // He himself may have moved to where his neighbours were not asked for.
@@ -123,13 +120,14 @@ impl Sharded {
         &self,
         edition: &Edition,
         own: usize,
+        from: From,
         which: impl Fn(usize) -> Which<'a>,
     ) -> Result<Option<All>, Error> {
         let shards = 0..self.0.shards.cuts().shards();
         let since = try_join_all(shards.clone().map(|shard| self.0.shards.changes(edition, shard))).await?;
         let windows = shards.map(|shard| self.0.shards.window(edition, shard, which(shard), Some(since[shard])));
         match try_join_all(windows).await?.into_iter().collect() {
-            Some(windows) => self.put_together(edition, own, windows).await,
+            Some(windows) => self.put_together(edition, own, from, windows).await,
             None => Ok(None),
         }
     }
@@ -139,6 +137,7 @@ impl Sharded {
         &self,
         edition: &Edition,
         own: usize,
+        from: From,
         windows: Vec<Window>,
     ) -> Result<Option<All>, Error> {
         if windows.iter().any(|window| window.too_many_left) {
@@ -163,10 +162,17 @@ impl Sharded {
                 continue;
             };
             // Beyond what was read of his shard there are others whom this reader does not know.
-            let window = &windows[self.0.shards.cuts().shard(place.score)];
-            if window.holds(place) {
+            let shard = self.0.shards.cuts().shard(place.score);
+            let begins = match from {
+                From::After(cursor) if shard == own => comes_before(cursor, place),
+                _ => windows[shard].begins_before(place),
+            };
+            if begins && windows[shard].ends_after(place) {
                 lines.push(Entry { member, place });
             }
+        }
+        if let From::After(cursor) = from {
+            lines.retain(|entry| comes_before(cursor, entry.place));
         }
         // The last place of a shard comes before the first of the next, and no two of a shard are the same.
         lines.sort_by_key(|entry| (Reverse(entry.place.score), entry.place.reached));
@@ -192,7 +198,7 @@ impl Sharded {
                     reached,
                 }));
             }
-            self.settle(edition, member, record).await?;
+            self.settle(edition, member, record).await.map_err(only_read)?;
         }
         Err(moving())
     }
@@ -249,16 +255,18 @@ impl Window {
         self.before + (self.entries.len() as u64) < self.all
     }
 
-    /// Whether a place is among what was read: after the first line unless that is the shard's first, and before the last
-    /// unless that is its last.
-    fn holds(&self, place: Place) -> bool {
-        let from = self.before == 0
+    /// Whether the first line comes before this place, or there is nobody before it.
+    fn begins_before(&self, place: Place) -> bool {
+        self.before == 0
             || self
                 .entries
                 .first()
-                .is_some_and(|first| comes_before(first.place, place));
-        let to = !self.has_more() || self.entries.last().is_some_and(|last| comes_before(place, last.place));
-        from && to
+                .is_some_and(|first| comes_before(first.place, place))
+    }
+
+    /// Whether the last line comes after this place, or there is nobody after it.
+    fn ends_after(&self, place: Place) -> bool {
+        !self.has_more() || self.entries.last().is_some_and(|last| comes_before(place, last.place))
     }
 }
 

@@ -10,8 +10,9 @@ use redis::Script;
 
 use crate::adapters::in_redis::script;
 
-/// How long a shard knows whom it must not take back, in milliseconds. A command that is under way for longer is given up
-/// with its connection, after two seconds.
+/// How long a shard knows whom it must not take back, in milliseconds. Commands are under way for a second at most, and a
+/// connection that the network swallows is given up after two; but a process that is frozen for longer than this, and then
+/// goes on, may put somebody where he is no longer.
 pub(super) const GONE_MS: u64 = 60_000;
 
 /// How many of those who have left a shard last it can name.
@@ -31,7 +32,7 @@ local function write(member, score, version, shards)
 end
 local function settle(prefix, member, version, shards)
   local score, newest, had = read(member)
-  if newest > tonumber(version) then return end
+  if newest ~= 0 and newest ~= tonumber(version) then return end
   redis.call('ZREM', pending, prefix .. member)
   if not score then redis.call('HDEL', home, member)
   elseif had ~= tonumber(shards) then write(member, string.format('%.0f', score), newest, shards)
@@ -50,7 +51,7 @@ fn records(body: &str) -> Script {
 /// KEYS: home, pending, and those of events. ARGV: when all is forgotten or 0, how long an event is remembered, what elements
 /// of `pending` begin with, how many records are settled, each with member, version and shards; how many cuts, and these;
 /// then for each submission what to do, with how much, whose, and at which place in KEYS its event is, or 0. Answers each
-/// with score, version, shards, and whether that is new; or in a word why not.
+/// with score, version, shards, and whether that is still to be settled; or in a word why not.
 pub(super) static SUBMIT: LazyLock<Script> = LazyLock::new(|| {
     records(
         r"
@@ -87,25 +88,27 @@ for at = first + cuts, #ARGV, 4 do
       if forgotten_at ~= '0' then redis.call('PEXPIREAT', home, forgotten_at) end
     end
     if event > 0 and not counted then redis.call('SET', KEYS[event], '1', 'PX', kept) end
-    answers[#answers + 1] = {score, string.format('%.0f', version), shards, new ~= old and 1 or 0}
+    -- One that was decided before may not have been placed.
+    local open = new ~= old or redis.call('ZSCORE', pending, prefix .. member)
+    answers[#answers + 1] = {score, string.format('%.0f', version), shards, open and 1 or 0}
   end
 end
 return answers",
     )
 });
 
-/// KEYS: home, pending. ARGV: what elements of `pending` begin with, and the member. Answers version and shards, or nothing
-/// if he was not there.
+/// KEYS: home, pending. ARGV: what elements of `pending` begin with, and the member. Answers version, shards, and
+/// whether he was there; or nothing if he is nobody.
 pub(super) static TAKE_OFF: LazyLock<Script> = LazyLock::new(|| {
     records(
         r"
 local old, version, shards = read(ARGV[2])
-if not old then return false end
+if not old then return version ~= 0 and {string.format('%.0f', version), shards, 0} end
 local time = now()
 version = math.max(version + 1, time)
 write(ARGV[2], '-', version, shards)
 redis.call('ZADD', pending, math.floor(time / 1000), ARGV[1] .. ARGV[2])
-return {string.format('%.0f', version), shards}",
+return {string.format('%.0f', version), shards, 1}",
     )
 });
 
@@ -117,18 +120,19 @@ for at = 2, #ARGV, 3 do settle(ARGV[1], ARGV[at], ARGV[at + 1], ARGV[at + 2]) en
     )
 });
 
-/// KEYS: pending. ARGV: for how many milliseconds, and how many at most. Answers elements of `pending`.
+/// KEYS: pending. ARGV: for how many milliseconds, after how many others, and how many at most. Answers elements of `pending`.
 pub(super) static STUCK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local time = redis.call('TIME')
 local before = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1])
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', before), 'LIMIT', 0, ARGV[2])",
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', before), 'LIMIT', ARGV[2], ARGV[3])",
     )
 });
 
 /// KEYS: order, tags, changes, and where each member may be said to have left for good. ARGV: when all is forgotten or
-/// 0; then members, scores and versions. Answers each with where he stands in this shard: by what is newer, if there is.
+/// 0; then members, scores and versions. Answers each with where he stands in this shard; where something newer is
+/// known, behind those who have more.
 pub(super) static PLACE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"

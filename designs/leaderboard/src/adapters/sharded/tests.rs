@@ -169,7 +169,11 @@ fn whatever_the_order_of_steps_a_page_has_everybody_once() {
                         }
                     }
                     let windows = reader.windows.into_iter().map(Option::unwrap).collect();
-                    let read = board.put_together(&edition, 2, windows).await.unwrap().unwrap();
+                    let read = board
+                        .put_together(&edition, 2, From::Top, windows)
+                        .await
+                        .unwrap()
+                        .unwrap();
                     let page = read.page(&board, 0, 20);
                     let mut names: Vec<&str> = page.entries.iter().map(|entry| entry.member.as_str()).collect();
                     assert!(
@@ -250,11 +254,47 @@ fn what_a_server_left_undone_is_finished_and_what_comes_late_does_no_harm() {
             }
             for partition in 0..PARTITIONS {
                 assert!(
-                    board.0.home.stuck(partition, 0, 9).await.unwrap().is_empty(),
+                    board.0.home.stuck(partition, 0, 0, 9).await.unwrap().is_empty(),
                     "nothing is pending"
                 );
             }
         }
+    });
+}
+
+/// The page after the last of a shard: who has come there meanwhile from below is not on the page before, so he is on this.
+#[test]
+fn who_comes_up_behind_a_cursor_is_on_the_page_after_it() {
+    testkit::contract::run(async {
+        let (board, _cluster) = board().await;
+        let edition = edition("b");
+        let all = [("m25", 25), ("m23", 23), ("m12", 12), ("mover", 15)];
+        let all = all.iter().map(|(name, score)| submission(name, *score)).collect();
+        board
+            .load(&edition, all)
+            .await
+            .into_iter()
+            .for_each(|score| assert!(score.is_ok()));
+        let from = From::After(board.page(&edition, From::Top, 2).await.unwrap().entries[1].place);
+        let From::After(cursor) = from else {
+            unreachable!("it was just made")
+        };
+        let mut since = Vec::new();
+        for shard in 0..3 {
+            since.push(board.0.shards.changes(&edition, shard).await.unwrap());
+        }
+        let window = async |shard: usize, which| {
+            let window = board.0.shards.window(&edition, shard, which, Some(since[shard])).await;
+            window.unwrap().unwrap()
+        };
+        let highest = window(2, Which::After(cursor, 9)).await;
+        board.submit(&edition, submission("mover", 21)).await.unwrap();
+        let lower = [window(0, Which::First(9)).await, window(1, Which::First(9)).await];
+        let windows = lower.into_iter().chain([highest]).collect();
+        let read = board.put_together(&edition, 2, from, windows).await.unwrap().unwrap();
+        let page = read.page(&board, 0, 9);
+        let names: Vec<&str> = page.entries.iter().map(|entry| entry.member.as_str()).collect();
+        assert_eq!(names, ["mover", "m12"]);
     });
 }
 
@@ -267,16 +307,20 @@ fn who_was_taken_off_is_not_put_back_by_what_comes_late() {
         let member = Member::new("mover").unwrap();
         board.submit(&edition, submission("mover", 15)).await.unwrap();
         let record = board.record(&edition, &member).await.unwrap().unwrap();
-        let (version, shards) = board.0.home.take_off(&edition, &member).await.unwrap().unwrap();
+        let (version, shards, _) = board.0.home.take_off(&edition, &member).await.unwrap().unwrap();
         assert!(version > record.version && shards == record.shards);
         assert_eq!(
             board.standings(&edition, std::slice::from_ref(&member)).await.unwrap(),
             [None]
         );
+        assert!(
+            !board.remove(&edition, &member).await.unwrap(),
+            "he was taken off before"
+        );
+        assert_eq!(board.count(&edition).await.unwrap(), 0, "and is no longer shown");
         for _ in 0..2 {
             board.finish(0).await;
         }
-        assert_eq!(board.count(&edition).await.unwrap(), 0);
         board
             .0
             .shards
