@@ -77,7 +77,7 @@ async fn sorted_set(config: &Config, host: &Host) -> anyhow::Result<SortedSet> {
 ///
 /// Adds:        a range of scores each, and a record of each member that decides which of them he is in.
 /// Fixes:       a board is no longer on one thread: nodes share its members and their load.
-/// Costs:       two round trips instead of one, three commands instead of one; ranks that are exact once nobody moves.
+/// Costs:       two round trips instead of one, up to four commands instead of one; ranks that are exact once nobody moves.
 /// Breaks when: scores gather in one range: cuts are made once, and by hand.
 async fn sharded(config: &Config, host: &Host) -> anyhow::Result<Sharded> {
     let cuts = Cuts::new(&config.cuts);

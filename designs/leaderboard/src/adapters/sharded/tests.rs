@@ -1,4 +1,4 @@
-//! Every order in which the steps of a reader and of a mover can come, on a real cluster.
+//! The orders in which the steps of a reader and of a mover can come, on a real cluster: all for one move, every fifth for two.
 
 use super::shards::{Which, Window};
 use super::*;
