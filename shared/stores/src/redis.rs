@@ -19,9 +19,10 @@ use ledger::{Ledger, Resource};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
+    Arg, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
     ScriptInvocation, ServerErrorKind, Value,
 };
 
@@ -77,7 +78,11 @@ impl Redis {
     pub async fn open_cluster(urls: &str, ledger: &Ledger) -> Result<Self, Error> {
         let client = cluster(urls).map_err(Error::unavailable)?;
         let connection = client.get_async_connection().await.map_err(Error::unavailable)?;
-        Ok(Self::over(Connection::Cluster(connection), ledger))
+        let nodes = Nodes {
+            connection,
+            lacks_script: None,
+        };
+        Ok(Self::over(Connection::Cluster(nodes), ledger))
     }
 
     fn over(connection: Connection, ledger: &Ledger) -> Self {
@@ -136,7 +141,8 @@ impl Redis {
         answer.map_err(may_be_done)
     }
 
-    /// Runs a script. One that Redis does not know yet is loaded and sent again: it was not run. Nothing else is.
+    /// Runs a script, which has a key. One that Redis does not know yet is loaded and sent again: it was not run. Nothing else
+    /// is.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -171,24 +177,63 @@ impl Redis {
 #[derive(Clone)]
 enum Connection {
     One(ConnectionManager),
-    Cluster(ClusterConnection),
+    Cluster(Nodes),
+}
+
+/// A cluster, as one caller sees it.
+#[derive(Clone)]
+struct Nodes {
+    connection: ClusterConnection,
+    /// Who has said last that it does not know a script.
+    lacks_script: Option<Route>,
+}
+
+impl Nodes {
+    async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        // The driver would load a script into all nodes at once, and fail with any of them.
+        if let Some(node) = self.lacks_script.take()
+            && words(command).eq([&b"SCRIPT"[..], b"LOAD"])
+        {
+            let node = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(node));
+            return self.connection.route_command(command.clone(), node).await;
+        }
+        let mut sent = 0;
+        loop {
+            sent += 1;
+            let answer = self.connection.req_packed_command(command).await;
+            match answer.and_then(Value::extract_error) {
+                Err(error) if has_moved(&error) && sent < MOVES => {}
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    self.lacks_script = first_key(command).map(|key| Route::with_key(key, SlotAddr::Master));
+                    return Err(error);
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// The first two words of a command.
+fn words(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+    command.args_iter().take(2).filter_map(|word| match word {
+        Arg::Simple(word) => Some(word),
+        _ => None,
+    })
+}
+
+/// The first key of a script: after EVALSHA, what it is called, and how many keys there are.
+fn first_key(script: &Cmd) -> Option<&[u8]> {
+    match script.args_iter().nth(3)? {
+        Arg::Simple(key) => Some(key),
+        _ => None,
+    }
 }
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::One(connection) => connection.req_packed_command(command),
-            Self::Cluster(connection) => Box::pin(async move {
-                let mut sent = 0;
-                loop {
-                    sent += 1;
-                    let answer = connection.req_packed_command(command).await;
-                    match answer.and_then(Value::extract_error) {
-                        Err(error) if has_moved(&error) && sent < MOVES => {}
-                        answer => return answer,
-                    }
-                }
-            }),
+            Self::Cluster(nodes) => Box::pin(nodes.send(command)),
         }
     }
 
@@ -200,14 +245,14 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::One(connection) => connection.req_packed_commands(commands, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(nodes) => nodes.connection.req_packed_commands(commands, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
             Self::One(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
+            Self::Cluster(nodes) => nodes.connection.get_db(),
         }
     }
 }

@@ -225,6 +225,29 @@ async fn what_a_frozen_node_of_a_cluster_was_sent_is_unknown_and_sent_once_and_o
     }
 }
 
+/// The driver would load it into all nodes, and wait for the frozen one.
+#[tokio::test]
+async fn a_script_that_a_node_does_not_know_is_loaded_into_that_node_though_another_is_frozen() {
+    let mut cluster = engines::redis_cluster();
+    let redis = Redis::open_cluster(cluster.url(), &Ledger::new()).await.unwrap();
+    let node = Redis::open(cluster[0].url(), &Ledger::new()).await.unwrap();
+    let () = node.write(redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
+    // A node refuses what it does not have.
+    let mut key = String::new();
+    for nth in 0.. {
+        key = format!("k{nth}");
+        let found = node.read::<Option<String>>(redis::cmd("GET").arg(&key)).await;
+        if found.is_ok() {
+            break;
+        }
+    }
+    cluster[2].stop();
+    let script = redis::Script::new("return redis.call('INCR', KEYS[1])");
+    let count: i64 = redis.run(&script.key(&key)).await.unwrap();
+    assert_eq!(count, 1);
+    cluster[2].cont();
+}
+
 #[tokio::test]
 async fn a_cluster_is_used_again_once_a_node_of_it_is_back() {
     let mut cluster = engines::redis_cluster();
