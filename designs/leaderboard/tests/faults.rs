@@ -13,6 +13,7 @@ mod common;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use common::{BINARY, Site, lines, make, report, report_all};
 use serde_json::{Value, json};
 use testkit::disk::SmallDisk;
-use testkit::engines::Engine;
+use testkit::engines::{Cluster, Engine};
 use testkit::http;
 use testkit::problems::assert_problem;
 use testkit::server::Server;
@@ -29,6 +30,9 @@ use testkit::wait::wait_until;
 
 const MEMBERS: usize = 20;
 const CLIENTS: usize = 6;
+
+/// Members of a batch: of these, each node of a cluster has some.
+const MANY: usize = 50;
 
 /// What is known of each member's score.
 #[derive(Clone, Debug, PartialEq)]
@@ -375,20 +379,25 @@ fn a_redis_that_freezes_is_an_error_in_time_and_forgotten_when_it_is_back() {
     assert!((2..=12).contains(&board[0].1), "{board:?}");
 }
 
+/// A server over shards that end at 1,000 and at 2,000.
+fn sharded(cluster: &Cluster, folder: &Path) -> Server {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["--stage", "sharded", "--cuts", "1000,2000", "--data-dir"])
+        .arg(folder)
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .env_clear()
+        .env("REDIS_CLUSTER_URL", cluster.url());
+    Server::spawn(command)
+}
+
 /// A node of a cluster that is gone takes with it what is on it, and nothing else; what was decided is carried out when it is
 /// back.
 #[test]
 fn a_node_that_freezes_is_an_error_in_time_for_what_is_on_it_and_forgotten_when_it_is_back() {
     let mut cluster = testkit::engines::redis_cluster();
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(BINARY);
-    command
-        .args(["--stage", "sharded", "--cuts", "1000,2000", "--data-dir"])
-        .arg(folder.path())
-        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-        .env_clear()
-        .env("REDIS_CLUSTER_URL", cluster.url());
-    let server = Server::spawn(command);
+    let server = sharded(&cluster, folder.path());
     let addr = server.addr();
     make(addr, "b", &json!({"policy": "sum"}));
     // Of a hundred members each node has some; all begin in the lowest shard.
@@ -433,4 +442,81 @@ fn a_node_that_freezes_is_an_error_in_time_for_what_is_on_it_and_forgotten_when_
         assert_eq!(shown["score"], score, "{name}");
         assert!((acknowledged[nth]..=sent[nth]).contains(&score), "{name} has {score}");
     }
+}
+
+/// A batch goes to all nodes. What it says of each score is true of that score, whichever of its nodes is gone.
+#[test]
+fn a_batch_says_of_each_score_what_became_of_it_though_a_node_is_frozen() {
+    let mut cluster = testkit::engines::redis_cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let server = sharded(&cluster, folder.path());
+    let addr = server.addr();
+    make(addr, "b", &json!({"policy": "sum"}));
+    // Everybody twice: into one of the three shards, and a point on top, which leaves him there.
+    let deltas = |nth: usize| [1 + 1_000 * (nth as i64 % 3), 1];
+    let reports: Vec<Value> = (0..MANY)
+        .flat_map(|nth| deltas(nth).map(|delta| json!({"member": format!("m{nth}"), "delta": delta})))
+        .collect();
+    for frozen in 0..3 {
+        let mut bounds: Vec<(i64, i64)> = all_scores(addr).iter().map(|score| (*score, *score)).collect();
+        let (mut counted, mut refused, mut unknown) = (0, 0, 0);
+        cluster[frozen].stop();
+        // The first ones wait for the node; those after them are told at once that it does not answer.
+        for _ in 0..5 {
+            let answer = http::post_json(addr, "/boards/b/scores:batch", &json!({"scores": reports})).unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let results = answer.json()["results"].as_array().unwrap().clone();
+            assert_eq!(results.len(), reports.len());
+            for (at, result) in results.iter().enumerate() {
+                let (nth, delta) = (at / 2, deltas(at / 2)[at % 2]);
+                let (low, high) = &mut bounds[nth];
+                match (result["score"].as_i64(), result["problem"]["outcome"].as_str()) {
+                    (Some(score), None) => {
+                        counted += 1;
+                        (*low, *high) = (*low + delta, *high + delta);
+                        assert!((*low..=*high).contains(&score), "{result}");
+                    }
+                    (None, Some("not_executed")) => refused += 1,
+                    (None, Some("unknown")) => {
+                        unknown += 1;
+                        *high += delta;
+                    }
+                    _ => panic!("{result}"),
+                }
+            }
+        }
+        cluster[frozen].cont();
+        println!("node {frozen} frozen: {counted} counted, {refused} refused, {unknown} unknown");
+        assert!(
+            counted > 0 && refused > 0 && unknown > 0,
+            "some are on that node, not all"
+        );
+        wait_until("pages show what is true of each", || {
+            let now = all_scores(addr);
+            let shown = lines(&http::get(addr, "/boards/b/top?limit=100").unwrap());
+            let there = now.iter().filter(|score| **score != 0).count();
+            there == shown.len()
+                && shown
+                    .iter()
+                    .all(|(name, score, _)| now[name[1..].parse::<usize>().unwrap()] == *score)
+        });
+        for (nth, score) in all_scores(addr).into_iter().enumerate() {
+            let (low, high) = bounds[nth];
+            assert!((low..=high).contains(&score), "m{nth} has {score}, not {low} to {high}");
+        }
+    }
+}
+
+/// The scores of many members; 0 for who is not there. Waits until all nodes answer.
+fn all_scores(addr: SocketAddr) -> Vec<i64> {
+    let asked = json!({"members": (0..MANY).map(|nth| format!("m{nth}")).collect::<Vec<_>>()});
+    let mut found = None;
+    wait_until("all nodes answer", || {
+        let answer = http::post_json(addr, "/boards/b/members:batch", &asked).unwrap();
+        found = (answer.status == 200).then(|| answer.json());
+        found.is_some()
+    });
+    let lines = &found.unwrap()["members"];
+    let score = |line: &Value| line["score"].as_i64().unwrap_or_default();
+    lines.as_array().unwrap().iter().map(score).collect()
 }

@@ -100,6 +100,10 @@ pub(crate) fn report_all(addr: SocketAddr, board: &str, reports: &[Value]) {
     for some in reports.chunks(1_000) {
         let answer = http::post_json(addr, &format!("/boards/{board}/scores:batch"), &json!({"scores": some})).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
+        let results = answer.json();
+        let refused = |result: &&Value| result["score"].is_null();
+        let refused: Vec<&Value> = results["results"].as_array().unwrap().iter().filter(refused).collect();
+        assert!(refused.is_empty(), "{refused:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use redis::{Value, cmd, from_redis_value_ref};
+use redis::{ScriptInvocation, Value, cmd, from_redis_value_ref};
 
 use super::places::{self, Cuts};
 use super::scripts::{SETTLE, STUCK, SUBMIT, TAKE_OFF};
@@ -21,6 +21,19 @@ pub(super) enum Pace {
     Prompt,
     /// It is one of a batch.
     Patient,
+}
+
+impl Pace {
+    /// Runs a script that answers a list.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn run(self, redis: &Redis, call: &ScriptInvocation<'_>) -> Result<Vec<Value>, stores::Error> {
+        match self {
+            Self::Prompt => redis.run(call).await,
+            Self::Patient => redis.patient().run(call).await,
+        }
+    }
 }
 
 /// What is true of a member.
@@ -199,10 +212,7 @@ impl Home {
             call.arg(what).arg(amount).arg(submission.member.as_str()).arg(event);
         }
         // Records that were to be settled along stay as they are if this fails, and are found later: it costs nothing but time.
-        let answers: Vec<Value> = match pace {
-            Pace::Prompt => self.parts[partition].run(&call).await?,
-            Pace::Patient => self.parts[partition].patient().run(&call).await?,
-        };
+        let answers = pace.run(&self.parts[partition], &call).await?;
         let answers = answers.iter().map(decided).collect::<Result<Vec<_>, _>>();
         Ok(answers.map_err(stores::Error::unknown)?)
     }

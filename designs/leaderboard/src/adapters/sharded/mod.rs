@@ -19,10 +19,9 @@
 //! 4. settle    home        no longer pending                        along with some later change
 //! ```
 //!
-//! All but the first may be done twice, late, or by anybody, and the order in which versions arrive, within a minute, does not matter. So
-//! whoever
-//! finds a record whose member is not where it says puts him there, and what a server left undone that died between two
-//! steps is done by any other within seconds. What one page shows while members move is in [`pages`].
+//! All but the first may be done twice, late, or by anybody, and the order in which versions arrive, within a minute, does
+//! not matter. So whoever finds a record whose member is not where it says puts him there, and what a server left undone
+//! that died between two steps is done by any other within seconds. What one page shows while members move is in [`pages`].
 //!
 //! | | key | on the partition of |
 //! |---|---|---|

@@ -98,11 +98,7 @@ impl Shards {
                 call.key(keys.gone(member));
                 call.arg(member.as_str()).arg(record.score.get()).arg(record.version);
             }
-            let answers: Vec<Value> = match pace {
-                Pace::Prompt => self.parts[keys.partition].run(&call).await?,
-                Pace::Patient => self.parts[keys.partition].patient().run(&call).await?,
-            };
-            for answer in &answers {
+            for answer in &pace.run(&self.parts[keys.partition], &call).await? {
                 standings.push(standing(answer).map_err(stores::Error::unknown)?);
             }
         }
