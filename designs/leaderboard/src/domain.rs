@@ -54,7 +54,8 @@ impl Score {
     }
 }
 
-/// Who is ranked: 1 to 128 bytes of text without control characters, kept and compared as they are.
+/// Who is ranked: 1 to 128 bytes of text without control characters, kept and compared as they are. Not `.` or `..`: a URL
+/// that ends in one of these means another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(Box<str>);
 
@@ -62,7 +63,9 @@ impl Member {
     /// A member of this name, if it is one.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let fits = (1..=LONGEST_MEMBER).contains(&name.len()) && !name.chars().any(char::is_control);
+        let fits = (1..=LONGEST_MEMBER).contains(&name.len())
+            && !name.chars().any(char::is_control)
+            && !matches!(name, "." | "..");
         fits.then(|| Self(name.into()))
     }
 

@@ -11,7 +11,7 @@ mod contract {
 use contract::adapters::{ordered_tree, sharded, sorted_set, sqlite};
 use contract::model::{self, all_time, board, edition, score, submission};
 use leaderboard::domain::{
-    Change, Error, EventId, From, HIGHEST_SCORE, Member, Order, Period, Policy, Ranking, Settings,
+    Change, Error, EventId, From, HIGHEST_SCORE, Member, Order, Period, Place, Policy, Ranking, Settings,
 };
 use leaderboard::ports::Board;
 
@@ -24,6 +24,8 @@ testkit::contract! {
         keeps_editions_apart,
         finds_its_way_among_many_equals,
         takes_many_at_once_in_their_order,
+        puts_nobody_behind_his_equals_who_changed_nothing,
+        goes_on_after_a_place_that_nobody_ever_had,
     ],
     sqlite,
     ordered_tree,
@@ -274,4 +276,46 @@ async fn takes_many_at_once_in_their_order<B: Board>(store: &B) {
         (first.score.get(), first.before, standings[100].unwrap().score.get()),
         (4, 0, 3)
     );
+}
+
+async fn names<B: Board>(store: &B, edition: &leaderboard::domain::Edition, from: From) -> Vec<String> {
+    let page = store.page(edition, from, 9).await.unwrap();
+    page.entries
+        .iter()
+        .map(|entry| entry.member.as_str().to_owned())
+        .collect()
+}
+
+async fn puts_nobody_behind_his_equals_who_changed_nothing<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    let all = ["a", "b", "a"].map(|name| submission(name, Change::SetTo(score(10))));
+    for answer in store.load(&edition, all.into()).await {
+        answer.unwrap();
+    }
+    assert_eq!(names(store, &edition, From::Top).await, ["a", "b"]);
+    store
+        .submit(&edition, submission("a", Change::Add(score(0))))
+        .await
+        .unwrap();
+    assert_eq!(names(store, &edition, From::Top).await, ["a", "b"]);
+}
+
+/// Cursors come from outside: somebody may make one up.
+async fn goes_on_after_a_place_that_nobody_ever_had<B: Board>(store: &B) {
+    let edition = all_time(store, "b").await;
+    for (name, points) in [("c", 1), ("b", 2), ("a", 3)] {
+        let one = submission(name, Change::SetTo(score(points)));
+        store.submit(&edition, one).await.unwrap();
+    }
+    for reached in [1 << 46, HIGHEST_SCORE.unsigned_abs()] {
+        let after = |points| {
+            From::After(Place {
+                score: score(points),
+                reached,
+            })
+        };
+        assert_eq!(names(store, &edition, after(HIGHEST_SCORE)).await, ["a", "b", "c"]);
+        assert_eq!(names(store, &edition, after(2)).await, ["c"]);
+        assert_eq!(names(store, &edition, after(-HIGHEST_SCORE)).await, [""; 0]);
+    }
 }

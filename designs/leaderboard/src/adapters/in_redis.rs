@@ -22,6 +22,9 @@ pub(super) const LARGEST_SCRIPT: usize = 100;
 
 const BOARDS: &str = "lb:boards";
 
+/// How boards are cut into shards. It does not change: members would be looked for where they are not.
+const CUTS: &str = "lb:cuts";
+
 /// What all scripts begin with. A standing is a score, how many come before, and how many of these have a higher one. Those
 /// with the same score are in the order of their tags: the first one after a tag is found by halving.
 const COMMON: &str = r"
@@ -192,6 +195,13 @@ impl Boards {
         call.arg(board.as_str()).arg(words::write(settings)).arg(self.most);
         let found: Option<String> = self.redis.run(&call).await?;
         Ok(words::read(&found.ok_or(Error::TooManyBoards)?)?)
+    }
+
+    /// The cuts of all boards, in Redis's words: these, if there are none yet.
+    pub(super) async fn agree_on_cuts(&self, cuts: &str) -> Result<String, Error> {
+        let mut set = cmd("SETNX");
+        let _: i64 = self.redis.write(set.arg(CUTS).arg(cuts)).await?;
+        Ok(self.redis.read(cmd("GET").arg(CUTS)).await?)
     }
 
     pub(super) async fn settings(&self, board: &BoardName) -> Result<Option<Settings>, Error> {

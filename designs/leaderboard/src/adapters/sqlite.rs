@@ -15,6 +15,9 @@ use crate::ports::Board;
 /// How long events are remembered.
 const EVENTS_KEPT_MS: u64 = 60 * 60 * 1_000;
 
+/// Scores that are forgotten in one transaction: nobody else writes meanwhile.
+const FORGOTTEN_AT_ONCE: u64 = 1_000;
+
 /// Boards in a database. Survives `kill -9`, and a power cut as far as the disk keeps its word.
 #[derive(Clone, Debug)]
 pub struct Sqlite {
@@ -367,6 +370,19 @@ impl Board for Sqlite {
     }
 
     async fn forget(&self, now_ms: u64) -> Result<(), Error> {
+        // In pieces, so that scores come in between.
+        loop {
+            let mut writer = self.db.writer().await?;
+            let some = sqlx::query(
+                "DELETE FROM scores WHERE (edition, member) IN (SELECT edition, member FROM scores WHERE edition IN \
+                 (SELECT id FROM editions WHERE forgotten_at <= ?1) LIMIT ?2)",
+            );
+            let some = some.bind(now_ms.cast_signed()).bind(FORGOTTEN_AT_ONCE.cast_signed());
+            let gone = some.execute(&mut *writer).await.map_err(stores::Error::at_commit)?;
+            if gone.rows_affected() < FORGOTTEN_AT_ONCE {
+                break;
+            }
+        }
         let mut writer = self.db.writer().await?;
         for (statement, before_ms) in [
             (

@@ -114,7 +114,11 @@ impl<B: Board> Watcher<B> {
         loop {
             tokio::time::sleep_until(self.next).await;
             self.next = Instant::now() + PACE;
-            let seen = self.watched.look(&self.app, &self.board).await.ok();
+            let (watched, app, board) = (Arc::clone(&self.watched), Arc::clone(&self.app), self.board.clone());
+            // In a task of its own: whoever watches may stop reading, and then nobody goes on with this stream, which would
+            // keep the lock, or its place in the line for it, from all others.
+            let look = tokio::spawn(async move { watched.look(&app, &board).await });
+            let seen = look.await.ok().and_then(Result::ok);
             let seen = seen.map(|lines| Lines {
                 entries: lines.entries.iter().take(self.limit).cloned().collect(),
                 next: None,

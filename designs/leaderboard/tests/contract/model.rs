@@ -68,7 +68,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         proptest::option::weighted(0.3, 0..5_u8),
     );
     let step = prop_oneof![
-        8 => proptest::collection::vec(one, 1..3).prop_map(Step::Submit),
+        8 => proptest::collection::vec(one, 1..8).prop_map(Step::Submit),
         1 => member.clone().prop_map(Step::Remove),
         1 => proptest::collection::vec(member.clone(), 1..5).prop_map(Step::Standings),
         2 => (proptest::option::weighted(0.7, 0..1_000_u16), 1..12_usize).prop_map(|(from, limit)| Step::Page(from, limit)),

@@ -1,7 +1,7 @@
 //! Which events were counted already: those of this hour and of the one before.
 //!
 //! Kept as the first half of a SHA-256 each: whoever wants two of them to be taken for one has to find a collision first.
-//! The hour is that of the event that came last, not that of the clock: so the log says the same when it is read again.
+//! The hour is that of the report that came last, not that of the clock: so the log says the same when it is read again.
 
 use std::collections::HashSet;
 
@@ -17,12 +17,39 @@ const MOST: usize = 4_000_000;
 /// What is kept of an event.
 pub(super) type Digest = [u8; 16];
 
+/// Many digests, in parts by their first byte: a set that grows moves all that it has, and everybody waits for that.
+pub(super) struct Digests([HashSet<Digest>; 256]);
+
+impl Default for Digests {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| HashSet::new()))
+    }
+}
+
+impl Digests {
+    pub(super) fn insert(&mut self, digest: Digest) {
+        self.0[usize::from(digest[0])].insert(digest);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter().flatten()
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.0[usize::from(digest[0])].contains(digest)
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(HashSet::len).sum()
+    }
+}
+
 /// Events that were counted.
 #[derive(Default)]
 pub(super) struct Events {
     hour: u64,
-    this_hour: HashSet<Digest>,
-    last_hour: HashSet<Digest>,
+    this_hour: Digests,
+    last_hour: Digests,
 }
 
 /// There are as many events of one hour as may be.
@@ -31,7 +58,7 @@ pub(super) struct TooMany;
 
 impl Events {
     /// These events, of this hour and of the one before.
-    pub(super) fn restored(hour: u64, this_hour: HashSet<Digest>, last_hour: HashSet<Digest>) -> Self {
+    pub(super) fn restored(hour: u64, this_hour: Digests, last_hour: Digests) -> Self {
         Self {
             hour,
             this_hour,
@@ -39,24 +66,33 @@ impl Events {
         }
     }
 
-    /// Forgets what is older than an hour.
+    /// Forgets what is older than an hour. A clock that was ahead and is set back makes what is there older, not eternal.
     pub(super) fn forget(&mut self, now_ms: u64) {
         let hour = now_ms / HOUR_MS;
         if hour > self.hour {
             let gone = std::mem::take(&mut self.this_hour);
-            self.last_hour = if hour == self.hour + 1 { gone } else { HashSet::new() };
+            self.last_hour = if hour == self.hour + 1 {
+                gone
+            } else {
+                Digests::default()
+            };
+            self.hour = hour;
+        } else if hour + 1 < self.hour {
+            for (some, last) in self.this_hour.0.iter_mut().zip(&mut self.last_hour.0) {
+                last.extend(some.drain());
+            }
             self.hour = hour;
         }
     }
 
     /// Whether it was counted before.
     pub(super) fn has(&self, event: &Digest) -> bool {
-        self.this_hour.contains(event) || self.last_hour.contains(event)
+        self.this_hour.has(event) || self.last_hour.has(event)
     }
 
     /// Whether there is room for another.
     pub(super) fn room(&self) -> Result<(), TooMany> {
-        if self.this_hour.len() < MOST {
+        if self.this_hour.count() < MOST {
             Ok(())
         } else {
             Err(TooMany)
@@ -69,7 +105,7 @@ impl Events {
     }
 
     /// The hour, and what is kept of it and of the one before.
-    pub(super) fn parts(&self) -> (u64, &HashSet<Digest>, &HashSet<Digest>) {
+    pub(super) fn parts(&self) -> (u64, &Digests, &Digests) {
         (self.hour, &self.this_hour, &self.last_hour)
     }
 }
@@ -99,11 +135,24 @@ mod tests {
         events.add([1; 16]);
         events.forget(11 * HOUR_MS + HOUR_MS / 2);
         assert!(events.has(&[1; 16]));
-        // A clock that was set back changes nothing.
-        events.forget(9 * HOUR_MS);
-        assert!(events.has(&[1; 16]));
         events.forget(12 * HOUR_MS);
         assert!(!events.has(&[1; 16]));
+    }
+
+    #[test]
+    fn a_clock_that_was_days_ahead_and_is_set_back_neither_forgets_nor_keeps_for_ever() {
+        let mut events = Events::default();
+        events.forget(100 * HOUR_MS);
+        events.add([1; 16]);
+        events.forget(10 * HOUR_MS);
+        assert!(events.has(&[1; 16]));
+        events.add([2; 16]);
+        events.forget(11 * HOUR_MS);
+        assert!(!events.has(&[1; 16]) && events.has(&[2; 16]));
+        // Requests of one moment may come in the other order.
+        events.forget(11 * HOUR_MS - 1);
+        events.forget(11 * HOUR_MS);
+        assert!(events.has(&[2; 16]));
     }
 
     #[test]

@@ -13,20 +13,22 @@
 //! log that has ended, as a restart would, and writes down what comes of it. So nobody waits while a snapshot is made, and
 //! each one is a rehearsal of recovery. What it costs is a second copy of the boards in memory for as long as it takes.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::events::Events;
+use super::events::{Digests, Events};
 use super::frames::{Frame, Frames, Next, damaged, empty};
 use super::record::{Record, member};
 use super::sheet::Restoring;
-use super::state::{Bounds, State};
+use super::state::{Bounds, Command, State};
 
 /// A log shorter than this is not worth a snapshot, in bytes.
 const SHORT: u64 = 32 << 20;
+
+/// What reads to the end whatever happens.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How long a frame of a snapshot gets, in bytes.
 const SNAPSHOT_FRAME: usize = 1 << 18;
@@ -66,15 +68,14 @@ impl Log {
         if last == 1 && !log(folder, 1).exists() {
             begin(folder, 1)?;
         }
-        let mut state = State::new(bounds);
-        read_snapshot(folder, first, &mut state)?;
-        for number in first..last {
-            read_log(folder, number, &mut state, Torn::IsDamage)?;
-        }
-        let length = read_log(folder, last, &mut state, Torn::IsCutOff)?;
+        let mut state = replay(folder, first, last, &NEVER)?;
+        let length = read_log(folder, last, &mut state, Torn::IsCutOff, &NEVER)?;
         remove_older(folder, first)?;
-        let log = Self {
-            file: File::options().append(true).open(log(folder, last))?,
+        let file = File::options().append(true).open(log(folder, last))?;
+        // The last frame may have been written and not synced: it is about to be shown.
+        file.sync_data()?;
+        let mut log = Self {
+            file,
             folder: folder.to_owned(),
             number: last,
             length,
@@ -82,7 +83,27 @@ impl Log {
             broken: false,
             _lock: lock,
         };
+        if state.bounds() != bounds {
+            log.limit(bounds, &mut state)?;
+        }
         Ok((log, state))
+    }
+
+    /// From here on other bounds hold. What was decided under those of before stays as it was.
+    fn limit(&mut self, bounds: Bounds, state: &mut State) -> io::Result<()> {
+        let mut frame = Frame::new();
+        write_record(&Record::limit(bounds), &mut frame)?;
+        self.append(&frame.finish()?).map_err(io::Error::other)?;
+        state.apply(Command::Limit(bounds));
+        let (boards, members) = (state.boards().count(), state.members());
+        if boards > bounds.boards || members > bounds.members {
+            tracing::warn!(
+                boards,
+                members,
+                "there is more than may be by now: it stays, and nothing is added"
+            );
+        }
+        Ok(())
     }
 
     /// Writes a frame; when this returns, it is on disk.
@@ -137,13 +158,21 @@ impl Log {
 ///
 /// # Errors
 /// A file cannot be read or written. Nothing is lost by that: a restart reads what is there.
-pub(super) fn make_snapshot(folder: &Path, number: u64, bounds: Bounds, stop: &AtomicBool) -> io::Result<Option<u64>> {
-    let first = newest_snapshot(folder)?.unwrap_or(1);
-    let mut state = State::new(bounds);
-    read_snapshot(folder, first, &mut state)?;
-    for log in first..number {
-        read_log(folder, log, &mut state, Torn::IsDamage)?;
+pub(super) fn make_snapshot(folder: &Path, number: u64, stop: &AtomicBool) -> io::Result<Option<u64>> {
+    let made = try_snapshot(folder, number, stop);
+    if !matches!(made, Ok(Some(_))) {
+        // It may be what has filled the disk.
+        remove_unfinished(folder)?;
     }
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        made => made,
+    }
+}
+
+fn try_snapshot(folder: &Path, number: u64, stop: &AtomicBool) -> io::Result<Option<u64>> {
+    let first = newest_snapshot(folder)?.unwrap_or(1);
+    let state = replay(folder, first, number, stop)?;
     let unfinished = folder.join("snapshot.unfinished");
     let mut file = Snapshot::new(File::create(&unfinished)?)?;
     if !write_state(&state, &mut file, stop)? {
@@ -156,11 +185,31 @@ pub(super) fn make_snapshot(folder: &Path, number: u64, bounds: Bounds, stop: &A
     Ok(Some(bytes))
 }
 
+/// Everything as it was when log `number` began, from the snapshot of log `first` on.
+fn replay(folder: &Path, first: u64, number: u64, stop: &AtomicBool) -> io::Result<State> {
+    let mut state = State::new();
+    read_snapshot(folder, first, &mut state, stop)?;
+    for log in first..number {
+        read_log(folder, log, &mut state, Torn::IsDamage, stop)?;
+    }
+    Ok(state)
+}
+
+/// Whoever reads is told to stop by an error, which the system's own calls never give.
+fn go_on(stop: &AtomicBool) -> io::Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(io::ErrorKind::Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
 /// Writes all records of a state. Says whether it got to the end.
 fn write_state(state: &State, file: &mut Snapshot, stop: &AtomicBool) -> io::Result<bool> {
     for (board, settings) in state.boards() {
         file.write(&Record::create(board, settings))?;
     }
+    // Behind the boards, of which there may be more.
+    file.write(&Record::limit(state.bounds()))?;
     for (edition, sheet) in state.sheets() {
         file.write(&Record::Edition {
             edition: edition.into(),
@@ -176,7 +225,7 @@ fn write_state(state: &State, file: &mut Snapshot, stop: &AtomicBool) -> io::Res
     let (hour, this_hour, last_hour) = state.events().parts();
     file.write(&Record::Events { hour })?;
     for (events, this_hour) in [(this_hour, true), (last_hour, false)] {
-        for digest in events {
+        for digest in events.iter() {
             file.write(&Record::Event {
                 digest: *digest,
                 this_hour,
@@ -261,11 +310,12 @@ enum Torn {
 }
 
 /// Carries out the commands of a log; gives the length up to which it is whole.
-fn read_log(folder: &Path, number: u64, state: &mut State, torn: Torn) -> io::Result<u64> {
+fn read_log(folder: &Path, number: u64, state: &mut State, torn: Torn, stop: &AtomicBool) -> io::Result<u64> {
     let path = log(folder, number);
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let mut frames = Frames::open(&path).map_err(named)?;
     loop {
+        go_on(stop)?;
         match frames.next().map_err(named)? {
             Next::Frame(payload) => for_each_record(payload, |record| {
                 let command = record
@@ -297,7 +347,7 @@ fn cut(path: &Path, good: u64) -> io::Result<u64> {
 }
 
 /// Puts in what a snapshot says. There is none before the first log.
-fn read_snapshot(folder: &Path, number: u64, state: &mut State) -> io::Result<()> {
+fn read_snapshot(folder: &Path, number: u64, state: &mut State, stop: &AtomicBool) -> io::Result<()> {
     let path = snapshot(folder, number);
     if number == 1 && !path.exists() {
         return Ok(());
@@ -306,6 +356,7 @@ fn read_snapshot(folder: &Path, number: u64, state: &mut State) -> io::Result<()
     let mut frames = Frames::open(&path).map_err(named)?;
     let mut reading = ReadSnapshot::default();
     while let Next::Frame(payload) = frames.next().map_err(named)? {
+        go_on(stop)?;
         for_each_record(payload, |record| reading.take(record, state)).map_err(named)?;
     }
     if !reading.ended {
@@ -318,7 +369,7 @@ fn read_snapshot(folder: &Path, number: u64, state: &mut State) -> io::Result<()
 #[derive(Default)]
 struct ReadSnapshot {
     sheet: Option<(crate::domain::Edition, Restoring)>,
-    events: (u64, HashSet<super::events::Digest>, HashSet<super::events::Digest>),
+    events: (u64, Digests, Digests),
     records: u64,
     ended: bool,
 }
@@ -327,7 +378,7 @@ impl ReadSnapshot {
     fn take(&mut self, record: Record<'_>, state: &mut State) -> io::Result<()> {
         let nonsense = |_| damaged("it holds a record that makes no sense");
         match record {
-            Record::Create { .. } => {
+            Record::Create { .. } | Record::Limit { .. } => {
                 state.apply(record.command().map_err(nonsense)?);
             }
             Record::Edition { edition, reached } => {
@@ -395,12 +446,19 @@ fn snapshot(folder: &Path, number: u64) -> PathBuf {
 /// Begins a log that has no frames.
 fn begin(folder: &Path, number: u64) -> io::Result<File> {
     let path = log(folder, number);
-    // One of this number may be there if beginning it failed half-way before; nothing was ever written to it.
-    let mut file = File::create(&path)?;
-    file.write_all(empty())?;
-    file.sync_all()?;
-    sync(folder)?;
-    File::options().append(true).open(path)
+    let begun = (|| {
+        // One of this number may be there if beginning it failed half-way before; nothing was ever written to it.
+        let mut file = File::create(&path)?;
+        file.write_all(empty())?;
+        file.sync_all()?;
+        sync(folder)?;
+        File::options().append(true).open(&path)
+    })();
+    if begun.is_err() {
+        // The one before goes on, and must not look as if another followed. If it cannot be removed, a start may say so.
+        let _ = fs::remove_file(&path);
+    }
+    begun
 }
 
 /// Makes the names in a folder durable.

@@ -52,7 +52,6 @@ pub struct OrderedTree {
 struct Shared {
     state: RwLock<State>,
     log: Mutex<Log>,
-    bounds: Bounds,
     /// The lock around the boards, as whoever waits for it sees it.
     boards: Resource,
     /// A log has ended, and wants a snapshot: its successor's number.
@@ -73,7 +72,6 @@ impl OrderedTree {
         let shared = Arc::new(Shared {
             state: RwLock::new(state),
             log: Mutex::new(log),
-            bounds,
             boards: ledger.resource("boards", "locks", 1.0),
             ended: Mutex::new(None),
             wake: Notify::new(),
@@ -150,7 +148,14 @@ impl Shared {
                 std::thread::sleep(pause);
                 held.paid();
             }
-            Ok(state.apply(command))
+            let mut answer = state.apply(command);
+            drop(held);
+            drop(state);
+            // Here, on a thread that may take its time, and with nothing held.
+            if let Answer::Forgotten(sheets) = &mut answer {
+                sheets.clear();
+            }
+            Ok(answer)
         };
         commands.into_iter().map(carry_out).collect()
     }
@@ -182,7 +187,7 @@ impl Shared {
     fn snapshot(&self, folder: &Path, stop: &AtomicBool) {
         let due = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(number) = due else { return };
-        match make_snapshot(folder, number, self.bounds, stop) {
+        match make_snapshot(folder, number, stop) {
             Ok(Some(bytes)) => self.log().snapshot_made(bytes),
             Ok(None) => {}
             // The next one tries again, from the same files.

@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 use super::events::Digest;
-use super::state::Command;
+use super::state::{Bounds, Command};
 
 /// A record of the log or of a snapshot.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -49,6 +49,8 @@ pub(super) enum Record<'a> {
     Event { digest: Digest, this_hour: bool },
     /// The end of a snapshot: so many records came before.
     End { records: u64 },
+    /// From here on there may be so many boards and members.
+    Limit { boards: u64, members: u64 },
 }
 
 /// Which edition of which board.
@@ -110,6 +112,13 @@ impl<'a> Record<'a> {
         }
     }
 
+    pub(super) fn limit(bounds: Bounds) -> Self {
+        Self::Limit {
+            boards: bounds.boards as u64,
+            members: bounds.members as u64,
+        }
+    }
+
     pub(super) fn line(member: &'a str, place: Place) -> Self {
         Self::Line {
             member,
@@ -146,6 +155,7 @@ impl<'a> Record<'a> {
                 member: member.as_str(),
             }],
             Command::Forget(now_ms) => vec![Self::Forget { now_ms: *now_ms }],
+            Command::Limit(bounds) => vec![Self::limit(*bounds)],
         }
     }
 
@@ -188,6 +198,10 @@ impl<'a> Record<'a> {
             }
             Self::Remove { edition, member: name } => Command::Remove(edition.edition()?, member(name)?),
             Self::Forget { now_ms } => Command::Forget(now_ms),
+            Self::Limit { boards, members } => Command::Limit(Bounds {
+                boards: usize::try_from(boards).map_err(|_| Nonsense)?,
+                members: usize::try_from(members).map_err(|_| Nonsense)?,
+            }),
             Self::Edition { .. } | Self::Line { .. } | Self::Events { .. } | Self::Event { .. } | Self::End { .. } => {
                 return Err(Nonsense);
             }
@@ -238,6 +252,7 @@ mod tests {
         let others = [
             Command::Remove(edition.clone(), Member::new("m").unwrap()),
             Command::Forget(4),
+            Command::Limit(Bounds { boards: 3, members: 5 }),
         ];
         boards.chain(submissions).chain(others).collect()
     }

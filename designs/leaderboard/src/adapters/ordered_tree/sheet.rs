@@ -28,9 +28,10 @@ impl Key {
         Self::new(Place { score, reached: 0 }, 0)
     }
 
-    /// After whoever stands at this place.
+    /// After whoever stands at this place, which somebody may have made up.
     fn after(place: Place) -> Self {
-        Self(Self::new(place, 0).0 + (1 << MEMBER_BITS))
+        let reached = place.reached.min((1 << REACHED_BITS) - 1);
+        Self(Self::new(Place { reached, ..place }, 0).0 + (1 << MEMBER_BITS))
     }
 
     fn place(self) -> Place {
@@ -54,6 +55,14 @@ pub(super) struct Sheet {
     order: RankedTree,
     /// Changes up to now.
     reached: u64,
+}
+
+impl std::fmt::Debug for Sheet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sheet")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sheet {
@@ -254,6 +263,16 @@ mod tests {
             assert_eq!(key.place(), places[nth / 3]);
             assert_eq!(key.member(), [0, 1, (1 << MEMBER_BITS) - 1][nth % 3]);
             assert!(Key::first_of(key.place().score) <= *key && *key < Key::after(key.place()));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_place_that_nobody_ever_had_is_the_next_score() {
+        for reached in [(1 << REACHED_BITS) - 1, 1 << REACHED_BITS, HIGHEST_SCORE.unsigned_abs()] {
+            let after = Key::after(place(5, reached));
+            assert_eq!(after, Key::first_of(Score::new(4).unwrap()), "{reached}");
+            let last = Key::new(place(-HIGHEST_SCORE, (1 << REACHED_BITS) - 1), 7);
+            assert!(last < Key::after(place(-HIGHEST_SCORE, reached)), "{reached}");
         }
     }
 

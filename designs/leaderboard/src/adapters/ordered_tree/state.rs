@@ -10,7 +10,7 @@ use super::events::{Events, digest};
 use super::sheet::Sheet;
 
 /// What may be there at the most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Boards.
     pub boards: usize,
@@ -29,6 +29,8 @@ pub(super) enum Command {
     Remove(Edition, Member),
     /// Forget what is over at this time.
     Forget(u64),
+    /// From here on there may be so much. It decides which of the commands that follow are refused, so it is one itself.
+    Limit(Bounds),
 }
 
 /// What came of a command.
@@ -38,7 +40,9 @@ pub(super) enum Answer {
     Submitted(Result<Standing, Error>),
     Loaded(Vec<Result<Score, Error>>),
     Removed(bool),
-    Forgotten,
+    /// What is no longer there. To take it apart takes time, which nobody is to wait for.
+    Forgotten(Vec<Sheet>),
+    Limited,
 }
 
 /// All boards.
@@ -52,14 +56,27 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    /// Nothing, and no bounds yet.
+    pub(super) fn new() -> Self {
         Self {
-            bounds,
+            bounds: Bounds {
+                boards: usize::MAX,
+                members: usize::MAX,
+            },
             boards: HashMap::new(),
             sheets: HashMap::new(),
             events: Events::default(),
             members: 0,
         }
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// How many members there are on all boards.
+    pub(super) fn members(&self) -> usize {
+        self.members
     }
 
     pub(super) fn settings(&self, board: &BoardName) -> Option<Settings> {
@@ -93,10 +110,18 @@ impl State {
             }
             Command::Forget(now_ms) => {
                 self.events.forget(now_ms);
-                self.sheets
-                    .retain(|edition, _| edition.forgotten_at.is_none_or(|end| now_ms < end));
-                self.members = self.sheets.values().map(Sheet::count).sum();
-                Answer::Forgotten
+                let over = |edition: &Edition| edition.forgotten_at.is_some_and(|end| end <= now_ms);
+                let forgotten: Vec<Sheet> = self
+                    .sheets
+                    .extract_if(|edition, _| over(edition))
+                    .map(|(_, sheet)| sheet)
+                    .collect();
+                self.members -= forgotten.iter().map(Sheet::count).sum::<usize>();
+                Answer::Forgotten(forgotten)
+            }
+            Command::Limit(bounds) => {
+                self.bounds = bounds;
+                Answer::Limited
             }
         }
     }
@@ -126,14 +151,18 @@ impl State {
         if event.is_some() {
             self.events.room().map_err(|_| Error::TooManyEvents)?;
         }
+        let known = self
+            .sheets
+            .get(edition)
+            .and_then(|sheet| sheet.score(&submission.member));
+        if self.members >= self.bounds.members && known.is_none() {
+            return Err(full("there are as many members as may be, --max-members"));
+        }
         if !self.sheets.contains_key(edition) {
             self.sheets.insert(edition.clone(), Sheet::new());
         }
         let sheet = self.sheets.get_mut(edition).ok_or(Error::NoBoard)?;
         let before = sheet.count();
-        if self.members >= self.bounds.members && sheet.score(&submission.member).is_none() {
-            return Err(full("there are as many members as may be, --max-members"));
-        }
         let score = sheet.submit(submission)?;
         self.members += sheet.count() - before;
         if let Some(event) = event {

@@ -29,7 +29,7 @@ fn all(state: &State) -> All {
         (format!("{edition:?}"), (sheet.reached(), lines.collect()))
     });
     let (hour, this_hour, last_hour) = state.events().parts();
-    let sorted = |events: &std::collections::HashSet<_>| std::collections::BTreeSet::from_iter(events.iter().copied());
+    let sorted = |events: &events::Digests| std::collections::BTreeSet::from_iter(events.iter().copied());
     let events = format!("{hour} {:?} {:?}", sorted(this_hour), sorted(last_hour));
     (boards, sheets.collect(), events)
 }
@@ -89,6 +89,11 @@ fn frame(command: &Command) -> Vec<u8> {
     frame.finish().unwrap()
 }
 
+/// How long a log is that was begun, and says within which bounds.
+fn begun() -> usize {
+    frames::empty().len() + frame(&Command::Limit(BOUNDS)).len()
+}
+
 /// Writes commands as a server does; each that `rolls` says is the last of its log.
 fn write(folder: &TempDir, commands: &[Command], rolls: &[usize]) -> State {
     let (mut log, mut state) = Log::open(folder.path(), BOUNDS).unwrap();
@@ -129,7 +134,7 @@ proptest! {
         prop_assert_eq!(all(&reread(&folder).unwrap()), all(&state));
         let logs = names(&folder).iter().filter(|name| name.starts_with("log-")).count() as u64;
         if made > 0 && made < logs {
-            let snapshot = make_snapshot(folder.path(), made + 1, BOUNDS, &AtomicBool::new(false)).unwrap();
+            let snapshot = make_snapshot(folder.path(), made + 1, &AtomicBool::new(false)).unwrap();
             prop_assert!(snapshot.is_some());
             prop_assert!(!names(&folder).contains(&format!("log-{made}")), "what is in a snapshot is needed no more");
         }
@@ -145,8 +150,8 @@ proptest! {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
         let length = (whole.len() as f64 * part) as usize;
         fs::write(&path, &whole[..length]).unwrap();
-        let mut expected = State::new(BOUNDS);
-        let mut end = frames::empty().len();
+        let mut expected = State::new();
+        let mut end = begun();
         for command in &commands {
             end += frame(command).len();
             if end <= length {
@@ -183,7 +188,7 @@ fn a_damaged_log_stops_the_start_and_loses_nothing() {
     write(&folder, &[submit(1, 1), submit(2, 2), submit(3, 3)], &[]);
     let path = folder.path().join("log-1");
     let mut bytes = fs::read(&path).unwrap();
-    let middle = frames::empty().len() + frame(&submit(1, 1)).len() + 15;
+    let middle = begun() + frame(&submit(1, 1)).len() + 15;
     bytes[middle] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let error = reread(&folder).err().unwrap();
@@ -208,7 +213,7 @@ fn a_log_before_others_may_not_break_off_and_none_may_be_missing() {
 fn a_snapshot_that_is_not_whole_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder, &[submit(1, 1), submit(2, 2), submit(3, 3)], &[1]);
-    make_snapshot(folder.path(), 2, BOUNDS, &AtomicBool::new(false)).unwrap();
+    make_snapshot(folder.path(), 2, &AtomicBool::new(false)).unwrap();
     let path = folder.path().join("snapshot-2");
     let bytes = fs::read(&path).unwrap();
     for length in [0, 8, bytes.len() / 2, bytes.len() - 1] {
@@ -221,13 +226,15 @@ fn a_snapshot_that_is_not_whole_is_not_believed() {
     }
 }
 
+/// It may be what has filled the disk; and a kill leaves it to the next start.
 #[test]
 fn a_snapshot_that_was_not_finished_is_taken_away_and_the_files_before_it_stay() {
     let folder = tempfile::tempdir().unwrap();
     let state = write(&folder, &[submit(1, 1), submit(2, 2), submit(3, 3)], &[1]);
     let told = AtomicBool::new(true);
-    assert!(make_snapshot(folder.path(), 2, BOUNDS, &told).unwrap().is_none());
-    assert_eq!(names(&folder), ["lock", "log-1", "log-2", "snapshot.unfinished"]);
+    assert!(make_snapshot(folder.path(), 2, &told).unwrap().is_none());
+    assert_eq!(names(&folder), ["lock", "log-1", "log-2"]);
+    fs::write(folder.path().join("snapshot.unfinished"), "half").unwrap();
     assert_eq!(all(&reread(&folder).unwrap()), all(&state));
     assert_eq!(names(&folder), ["lock", "log-1", "log-2"]);
 }
@@ -242,9 +249,34 @@ fn two_servers_do_not_share_a_folder() {
     assert!(Log::open(folder.path(), BOUNDS).is_ok());
 }
 
+/// A restart with other flags carries out the log as it was carried out, and not as it would be now.
+#[test]
+fn what_was_decided_within_other_bounds_stays_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |members| Log::open(folder.path(), Bounds { boards: 10, members }).unwrap();
+    let count = |state: &State| state.sheet(&edition(0)).map_or(0, Sheet::count);
+    let submit_all = |members, names: std::ops::Range<u8>| {
+        let (mut log, mut state) = open(members);
+        for nth in names {
+            let command = submit(nth, 1);
+            log.append(&frame(&command)).unwrap();
+            state.apply(command);
+        }
+        count(&state)
+    };
+    assert_eq!(submit_all(2, 0..3), 2);
+    assert_eq!(submit_all(5, 0..0), 2, "who was refused is not let in by a restart");
+    assert_eq!(submit_all(5, 3..6), 5);
+    assert_eq!(submit_all(1, 6..7), 5, "who was let in stays, and nobody else is");
+    assert_eq!(open(1).0.roll().unwrap(), 2);
+    make_snapshot(folder.path(), 2, &AtomicBool::new(false)).unwrap();
+    assert_eq!(submit_all(1, 7..8), 5, "and a snapshot says the same");
+}
+
 #[test]
 fn members_and_boards_are_bounded() {
-    let mut state = State::new(Bounds { boards: 1, members: 2 });
+    let mut state = State::new();
+    state.apply(Command::Limit(Bounds { boards: 1, members: 2 }));
     let standing = |state: &mut State, nth| match state.apply(submit(nth, 1)) {
         Answer::Submitted(standing) => standing,
         other => panic!("{other:?}"),
@@ -271,7 +303,7 @@ fn members_and_boards_are_bounded() {
 
 #[test]
 fn an_edition_is_forgotten_at_its_time_with_its_members() {
-    let mut state = State::new(BOUNDS);
+    let mut state = State::new();
     let old = Command::Submit(
         edition(1),
         match submit(1, 1) {

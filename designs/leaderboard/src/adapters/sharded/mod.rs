@@ -91,6 +91,22 @@ impl Sharded {
         }))
     }
 
+    /// How the boards of this cluster are cut: like this, if nobody has cut them before.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn agree_on_cuts(&self) -> Result<String, Error> {
+        let cuts: Vec<String> = self
+            .0
+            .shards
+            .cuts()
+            .scores()
+            .iter()
+            .map(|cut| cut.get().to_string())
+            .collect();
+        self.0.boards.agree_on_cuts(&cuts.join(",")).await
+    }
+
     /// Finishes in the background what was left undone, here or by a server that is gone.
     pub fn keep_settled(&self, lifecycle: &Lifecycle) {
         let board = self.clone();
@@ -248,8 +264,14 @@ impl Sharded {
         let decided = self.decide(edition, submissions, Pace::Patient).await;
         // Of each member the last change is where he is to be; among equals in the order in which they came.
         let mut last: HashMap<&Member, usize> = HashMap::new();
+        let decided_at = |at: usize| decided[at].as_ref().ok().map(|decided| decided.record);
         for (at, (submission, decided)) in submissions.iter().zip(&decided).enumerate() {
-            if let Ok(Decided { open: true, .. }) = decided {
+            let Ok(Decided { record, open: true }) = decided else {
+                continue;
+            };
+            // One that changed nothing does not put its member behind his equals.
+            let noted = last.get(&submission.member).and_then(|at| decided_at(*at));
+            if noted.is_none_or(|noted| noted.version != record.version) {
                 last.insert(&submission.member, at);
             }
         }
@@ -285,8 +307,8 @@ impl Sharded {
         let answers = submissions.iter().zip(&decided).map(|(submission, answer)| {
             let Decided { record, .. } = answer.clone()?;
             // Whatever became of him before, he is where the last change puts him, or nobody knows.
-            let last = last.get(&submission.member).and_then(|at| decided[*at].as_ref().ok());
-            match last.and_then(|last| failed[self.0.shards.cuts().shard(last.record.score)].clone()) {
+            let last = last.get(&submission.member).and_then(|at| decided_at(*at));
+            match last.and_then(|last| failed[self.0.shards.cuts().shard(last.score)].clone()) {
                 Some(error) => Err(decided_already(error)),
                 None => Ok(record.score),
             }
@@ -338,7 +360,14 @@ impl Board for Sharded {
         if open {
             return self.moved(edition, member, record).await.map_err(decided_already);
         }
-        Ok(self.standing_of(edition, member, record).await?.0)
+        let standing = self.standing_of(edition, member, record).await;
+        Ok(standing
+            .map_err(|error| match submission.event {
+                // That it was counted is written down by now: it will not count again.
+                Some(_) => decided_already(error),
+                None => error,
+            })?
+            .0)
     }
 
     async fn load(&self, edition: &Edition, submissions: Vec<Submission>) -> Vec<Result<Score, Error>> {

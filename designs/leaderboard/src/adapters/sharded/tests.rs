@@ -333,3 +333,17 @@ fn who_was_taken_off_is_not_put_back_by_what_comes_late() {
         assert_eq!((standing.before, board.count(&edition).await.unwrap()), (0, 1));
     });
 }
+
+/// A server that cuts elsewhere would look for members where they are not.
+#[test]
+fn how_boards_are_cut_is_decided_once_for_a_cluster() {
+    testkit::contract::run(async {
+        let (board, cluster) = board().await;
+        assert_eq!(board.agree_on_cuts().await.unwrap(), "10,20");
+        let redis = Redis::open_cluster(cluster.url(), &ledger::Ledger::new())
+            .await
+            .unwrap();
+        let other = Sharded::new(&redis, Cuts::new(&[10, 30]).unwrap(), 10);
+        assert_eq!(other.agree_on_cuts().await.unwrap(), "10,20");
+    });
+}
