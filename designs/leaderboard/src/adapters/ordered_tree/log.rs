@@ -45,7 +45,14 @@ pub(super) struct Log {
     /// What is in the file is not what is thought to be: nothing may follow.
     broken: bool,
     /// Held for as long as this server has the folder.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Closing it is not enough: a program that is being started right now has a copy of the file until it runs.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Log {
@@ -81,7 +88,7 @@ impl Log {
             length,
             snapshot: size(&snapshot(folder, first))?,
             broken: false,
-            _lock: lock,
+            lock,
         };
         if state.bounds() != bounds {
             log.limit(bounds, &mut state)?;

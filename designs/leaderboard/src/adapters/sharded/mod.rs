@@ -360,14 +360,9 @@ impl Board for Sharded {
         if open {
             return self.moved(edition, member, record).await.map_err(decided_already);
         }
+        // Nothing has changed; but an event is written down by now, and will not count again.
         let standing = self.standing_of(edition, member, record).await;
-        Ok(standing
-            .map_err(|error| match submission.event {
-                // That it was counted is written down by now: it will not count again.
-                Some(_) => decided_already(error),
-                None => error,
-            })?
-            .0)
+        Ok(standing.map_err(decided_already)?.0)
     }
 
     async fn load(&self, edition: &Edition, submissions: Vec<Submission>) -> Vec<Result<Score, Error>> {
