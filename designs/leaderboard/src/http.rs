@@ -3,8 +3,9 @@
 //! | route                                   | does                                                        |
 //! |-----------------------------------------|-------------------------------------------------------------|
 //! | `PUT /boards/{b}`                       | makes a board, once                                         |
-//! | `GET /boards/{b}`                       | what it is; in a browser, a page that shows it live      |
-//! | `POST /boards/{b}/scores`, `scores:batch` | reports scores; answers where their members stand then    |
+//! | `GET /boards/{b}`                       | what it is; in a browser, a page that shows it live         |
+//! | `POST /boards/{b}/scores`               | reports a score; answers where its member stands then       |
+//! | `POST /boards/{b}/scores:batch`         | reports many; answers their scores                          |
 //! | `GET /boards/{b}/top`                   | the best, a page at a time                                  |
 //! | `GET /boards/{b}/members/{m}`           | where a member stands                                       |
 //! | `GET /boards/{b}/around/{m}`            | a member among his neighbours                               |

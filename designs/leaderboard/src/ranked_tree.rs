@@ -21,16 +21,19 @@
 //!                   └───────────────┘   └───────────────────┘
 //! ```
 //!
-//! An insertion adds one to the counts on its way, a removal takes one off. A full node splits in two; two neighbours that
-//! together fill three quarters of one or less become one. So every node but those on the edge is at least three eighths
-//! full on average with its neighbour, and the tree is as high as the logarithm of its length, at the base of some dozens.
+//! An insertion adds one to the counts on its way, a removal takes one off. (Nodes keep the counts added up from the left: what
+//! comes before a child is then one number to read, and an insertion adds one to it and to all right of it.) A full node
+//! splits in two; two neighbours under one parent that together fill three quarters of one or less become one as soon as one
+//! of them loses a key. So two neighbours are seldom less than three eighths full on average, and the tree is as high as the
+//! logarithm of its length, at the base of some dozens.
 //!
 //! # Why not a red-black tree, nor a skip list
 //!
 //! Both answer the same questions in as many comparisons, and comparisons cost nothing. What costs is memory that is not in
-//! a cache: a hundred nanoseconds each time. A binary tree over ten million keys goes down two dozen nodes, each a line of
-//! memory of its own, and a skip list some more than that; this tree goes down four, and the upper two or three of
-//! these are often enough visited to stay in cache. `benches/micro/leaderboard.rs` has the measurement, and the design's README the numbers.
+//! a cache: one or two hundred nanoseconds each time. A binary tree over ten million keys goes down two dozen nodes, each a line of
+//! memory of its own, and a skip list some more than that; this tree goes down five, and the upper two or three of
+//! these are often enough visited to stay in cache. `benches/micro/leaderboard.rs` has the measurement, and the design's
+//! README the numbers.
 //!
 //! # Two ways down at once
 //!

@@ -49,7 +49,7 @@ async fn count_query(config: &Config, host: &Host) -> anyhow::Result<Sqlite> {
 /// An order-statistic tree in memory.
 ///
 /// Adds:        counts in a tree, and a log that many changes share an fsync of.
-/// Fixes:       a rank is a walk down four levels, however long the board is.
+/// Fixes:       a rank is a walk down four levels for a million members, and five for ten million.
 /// Costs:       all of it must fit into memory; a restart reads it back.
 /// Breaks when: one process is not enough, or must not be the only one.
 async fn ordered_tree(config: &Config, host: &Host) -> anyhow::Result<OrderedTree> {
@@ -77,7 +77,8 @@ async fn sorted_set(config: &Config, host: &Host) -> anyhow::Result<SortedSet> {
 ///
 /// Adds:        a range of scores each, and a record of each member that decides which of them he is in.
 /// Fixes:       a board is no longer on one thread: nodes share its members and their load.
-/// Costs:       two round trips instead of one, up to four commands instead of one; ranks that are exact once nobody moves.
+/// Costs:       two round trips and up to four commands instead of one, more for who changes shards; ranks that are exact once nobody
+///              moves.
 /// Breaks when: scores gather in one range: cuts are made once, and by hand.
 async fn sharded(config: &Config, host: &Host) -> anyhow::Result<Sharded> {
     let cuts = Cuts::new(&config.cuts);
