@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use service::{Clock as _, Host, Routes, SystemClock, Traits};
 
@@ -85,15 +85,13 @@ async fn sharded(config: &Config, host: &Host) -> anyhow::Result<Sharded> {
     let cuts = cuts.context("--cuts: up to 30 scores in ascending order, each from -(2^53 - 1) to 2^53 - 1")?;
     let cluster = config.engines.redis_cluster(&host.ledger).await?;
     let board = Sharded::new(&cluster, cuts, config.max_boards.into());
-    let cuts = config.cuts.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let in_force = board
-        .agree_on_cuts()
+    let others = board
+        .cut_otherwise()
         .await
         .context("it cannot be read how boards are cut")?;
-    ensure!(
-        cuts == in_force,
-        "--cuts: the boards of this cluster are cut at {in_force}, not at {cuts}"
-    );
+    if let Some(others) = others {
+        bail!("--cuts: the boards of this cluster are cut at {others}, and stay so");
+    }
     board.keep_settled(&host.lifecycle);
     Ok(board)
 }

@@ -379,16 +379,35 @@ fn a_redis_that_freezes_is_an_error_in_time_and_forgotten_when_it_is_back() {
     assert!((2..=12).contains(&board[0].1), "{board:?}");
 }
 
-/// A server over shards that end at 1,000 and at 2,000.
-fn sharded(cluster: &Cluster, folder: &Path) -> Server {
+/// What starts a server over shards that begin at these scores.
+fn sharded_at(cuts: &str, cluster: &Cluster, folder: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command
-        .args(["--stage", "sharded", "--cuts", "1000,2000", "--data-dir"])
+        .args(["--stage", "sharded", "--cuts", cuts, "--data-dir"])
         .arg(folder)
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .env_clear()
         .env("REDIS_CLUSTER_URL", cluster.url());
-    Server::spawn(command)
+    command
+}
+
+fn sharded(cluster: &Cluster, folder: &Path) -> Server {
+    Server::spawn(sharded_at("1000,2000", cluster, folder))
+}
+
+/// It would look for members where they are not.
+#[test]
+fn a_server_that_would_cut_boards_elsewhere_does_not_start() {
+    let cluster = testkit::engines::redis_cluster();
+    let folder = tempfile::tempdir().unwrap();
+    drop(sharded(&cluster, folder.path()));
+    let other = sharded_at("1000,3000", &cluster, folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(
+        !other.status.success() && said.contains("are cut at 1000,2000"),
+        "{said}"
+    );
+    drop(sharded(&cluster, folder.path()));
 }
 
 /// A node of a cluster that is gone takes with it what is on it, and nothing else; what was decided is carried out when it is

@@ -91,11 +91,11 @@ impl Sharded {
         }))
     }
 
-    /// How the boards of this cluster are cut: like this, if nobody has cut them before.
+    /// Says that boards are cut like this, if nobody has cut them before; gives the cuts if they are others.
     ///
     /// # Errors
     /// The store's.
-    pub async fn agree_on_cuts(&self) -> Result<String, Error> {
+    pub async fn cut_otherwise(&self) -> Result<Option<String>, Error> {
         let cuts: Vec<String> = self
             .0
             .shards
@@ -104,7 +104,9 @@ impl Sharded {
             .iter()
             .map(|cut| cut.get().to_string())
             .collect();
-        self.0.boards.agree_on_cuts(&cuts.join(",")).await
+        let cuts = cuts.join(",");
+        let in_force = self.0.boards.agree_on_cuts(&cuts).await?;
+        Ok(Some(in_force).filter(|in_force| *in_force != cuts))
     }
 
     /// Finishes in the background what was left undone, here or by a server that is gone.
