@@ -54,8 +54,7 @@ impl Score {
     }
 }
 
-/// Who is ranked: 1 to 128 bytes of text without control characters, kept and compared as they are. Not `.` or `..`: a URL
-/// that ends in one of these means another.
+/// Who is ranked: 1 to 128 bytes of text without control characters, kept and compared as they are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(Box<str>);
 
@@ -63,9 +62,7 @@ impl Member {
     /// A member of this name, if it is one.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let fits = (1..=LONGEST_MEMBER).contains(&name.len())
-            && !name.chars().any(char::is_control)
-            && !matches!(name, "." | "..");
+        let fits = (1..=LONGEST_MEMBER).contains(&name.len()) && !name.chars().any(char::is_control);
         fits.then(|| Self(name.into()))
     }
 
