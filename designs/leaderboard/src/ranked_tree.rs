@@ -30,8 +30,8 @@
 //! # Why not a red-black tree, nor a skip list
 //!
 //! Both answer the same questions in as many comparisons, and comparisons cost nothing. What costs is memory that is not in
-//! a cache: one or two hundred nanoseconds each time. A binary tree over ten million keys goes down two dozen nodes, each a line of
-//! memory of its own, and a skip list some more than that; this tree goes down five, and the upper two or three of
+//! a cache: one or two hundred nanoseconds each time. A binary tree over ten million keys goes down two dozen nodes, each a
+//! line of memory of its own, and a skip list some more than that; this tree goes down five, and the upper two or three of
 //! these are often enough visited to stay in cache. `benches/micro/leaderboard.rs` has the measurement, and the design's
 //! README the numbers.
 //!

@@ -25,8 +25,8 @@ use crate::domain::{Edition, Entry, Error, From, Member, Page, Place};
 /// Lines that are read of each shard beyond what is asked for: those of members who have moved meanwhile do not count.
 const SPARE: usize = 8;
 
-/// How often lines that moved away under the reader are read again. Most often once is enough; of
-/// somebody who moves without a pause several tries in a row may come too late.
+/// How often lines that moved away under the reader are read again. Most often once is enough; of somebody who moves
+/// without a pause several tries in a row may come too late.
 const TRIES: usize = 16;
 
 impl Sharded {
